@@ -1,0 +1,35 @@
+//! The description of a stage's valid completions, which engines can obey.
+//!
+//! A stage builds a [`Grammar`] from what its prompt showed; an engine compiles it: the local one
+//! to llguidance's Lark (`lark`), a server's to what that server takes (`lark` or `gbnf`).
+//! Pure data: nothing here knows a tokenizer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A context-free grammar over text, as named rules; `start` is where a completion begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grammar {
+    pub start: Node,
+    /// Rules by name (lower-case letters, digits and `_`); right recursion is allowed.
+    pub rules: BTreeMap<String, Node>,
+}
+
+/// One piece of a grammar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Node {
+    /// Exactly this text.
+    Text(String),
+    /// One after the other.
+    Sequence(Vec<Node>),
+    /// Any one of these.
+    Choice(Vec<Node>),
+    /// The node `min` to `max` times.
+    Repeat { node: Box<Node>, min: u32, max: u32 },
+    /// The rule of that name.
+    Rule(String),
+    /// Free text: whole lines, none of which starts with one of `never_starts` (after spaces),
+    /// at most `max_tokens` tokens in all.
+    FreeLines { never_starts: Vec<String>, max_tokens: u32 },
+}

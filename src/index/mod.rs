@@ -1,0 +1,3 @@
+//! Outlines, skeletons and retrieval over a snapshot; no model.
+
+pub mod outline;

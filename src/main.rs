@@ -1,0 +1,3 @@
+//! The `sorft` program.
+
+fn main() {}
