@@ -1,1 +1,81 @@
-//! To be filled by its owner.
+//! The command line: one file per subcommand, each an `Args` struct and a function.
+//!
+//! The only code that prints. stdout carries the result, stderr everything else.
+#![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
+
+pub mod completions;
+pub mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Resolve issues on a code repository with a local language model.
+///
+/// sorft works in a pipeline: it finds the files, then the functions, then the lines, then writes
+/// search/replace edits, checks them, and hands over a patch. Nothing is sent anywhere unless you
+/// name a server.
+#[derive(Debug, Parser)]
+#[command(name = "sorft", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Say less on stderr: errors and the verdict only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a run ended, when it ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Everything asked for was done.
+    Done,
+    /// It ran, but found no acceptable patch, missed a threshold, or some instance failed.
+    Missed,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Missed => Self::from(1),
+        }
+    }
+}
+
+/// The user pressed Ctrl-C, or the system asked the program to end.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Runs one command line.
+pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
+    match &cli.command {
+        Command::Completions(args) => completions::completions(args),
+    }
+}
+
+/// Prints an error and gives the exit code that tells its kind: 130 for an interrupt, 0 for a
+/// reader that closed our output, 2 for all else.
+pub fn report_error(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Interrupted>() {
+        eprintln!("interrupted");
+        return ExitCode::from(130);
+    }
+    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {}", output::escape_controls(&format!("{error:#}")));
+    ExitCode::from(2)
+}

@@ -22,11 +22,11 @@ pub enum Node {
     /// Exactly this text.
     Text(String),
     /// One after the other.
-    Sequence(Vec<Node>),
+    Sequence(Vec<Self>),
     /// Any one of these.
-    Choice(Vec<Node>),
+    Choice(Vec<Self>),
     /// The node `min` to `max` times.
-    Repeat { node: Box<Node>, min: u32, max: u32 },
+    Repeat { node: Box<Self>, min: u32, max: u32 },
     /// The rule of that name.
     Rule(String),
     /// Free text: whole lines, none of which starts with one of `never_starts` (after spaces),

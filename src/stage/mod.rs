@@ -3,10 +3,7 @@
 //! A stage never sees a tensor, and its prompt never sees a gold patch: the patch is an argument
 //! of [`Stage::truth`] alone.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::grammar::Grammar;
-use crate::prompt::{CountTokens, Prompt};
+use serde::{Deserialize, Serialize};
 
 /// Which subtask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
