@@ -1,5 +1,8 @@
 //! Engines: they turn prompts into completions, and know nothing of stages.
 
+pub mod catalog;
+pub mod vocabulary;
+
 use std::borrow::Cow;
 
 use futures_util::future::BoxFuture;
