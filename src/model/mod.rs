@@ -1,6 +1,7 @@
 //! Engines: they turn prompts into completions, and know nothing of stages.
 
 pub mod catalog;
+pub mod kernels;
 pub mod vocabulary;
 
 use std::borrow::Cow;
