@@ -10,7 +10,9 @@ pub mod repo;
 pub mod diff;
 pub mod search_replace;
 
+pub mod config;
 pub mod index;
+pub mod run;
 pub mod sandbox;
 
 pub mod model;

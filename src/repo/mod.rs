@@ -1,6 +1,7 @@
 //! A repository at one moment: the paths, bytes and texts that everything else reads.
 
 pub mod blob;
+pub mod change;
 pub mod git;
 pub mod path;
 pub mod sealed_file;
