@@ -32,4 +32,7 @@ pub enum Node {
     /// Free text: whole lines, none of which starts with one of `never_starts` (after spaces),
     /// at most `max_tokens` tokens in all.
     FreeLines { never_starts: Vec<String>, max_tokens: u32 },
+    /// The name of a new file: a letter, a digit or `_`, then at most `max_chars` - 1 of letters,
+    /// digits, `_`, `-` and `.` (all ASCII).
+    FileName { max_chars: u32 },
 }
