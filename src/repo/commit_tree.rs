@@ -80,12 +80,11 @@ pub(super) fn list(git: &GitFolder, commit: Oid) -> anyhow::Result<Listing> {
             let blob = BlobId::from(entry.id());
             let mut bytes = 0;
             if kind != FileKind::Submodule {
-                match odb.read_header(entry.id()) {
-                    Ok((size, _)) => bytes = size as u64,
-                    Err(_) => {
+                if let Ok((size, _)) = odb.read_header(entry.id()) {
+                    bytes = size as u64;
+                } else {
                         let path = path.clone();
                         listing.problems.push(Problem::MissingBlob { path, blob });
-                    }
                 }
             }
             if listing.files.len() == MAX_FILES {

@@ -134,7 +134,7 @@ mod tests {
             ".github/x.yml",
             "a/.gitignore",
             "é/ü.py",
-            "a:b.txt",
+            "ab:c.txt",
             "...",
             "a/git~10",
         ] {

@@ -368,18 +368,18 @@ mod tests {
         check(b"\xfe\xff\0a\0\n\x01\x0a\0\n", expect![[r#"Utf16Be [("a", Lf), ("Ċ", Lf)]"#]]);
         check(
             b"caf\xe9 \x81\x85\n",
-            expect![[r#"Legacy(Encoding { windows-1252 }) [("café \u{81}…", Lf)]"#]],
+            expect![[r#"Legacy(Encoding { name: "windows-1252", .. }) [("café \u{81}…", Lf)]"#]],
         );
         check(
             b"# -*- coding: koi8-r -*-\nx = '\xd0'\n",
             expect![[
-                r##"Legacy(Encoding { KOI8-R }) [("# -*- coding: koi8-r -*-", Lf), ("x = 'п'", Lf)]"##
+                r##"Legacy(Encoding { name: "KOI8-R", .. }) [("# -*- coding: koi8-r -*-", Lf), ("x = 'п'", Lf)]"##
             ]],
         );
         check(
             b"#!/usr/bin/python\n# coding: latin-1\nx\n",
             expect![[
-                r##"Legacy(Encoding { windows-1252 }) [("#!/usr/bin/python", Lf), ("# coding: latin-1", Lf), ("x", Lf)]"##
+                r##"Legacy(Encoding { name: "windows-1252", .. }) [("#!/usr/bin/python", Lf), ("# coding: latin-1", Lf), ("x", Lf)]"##
             ]],
         );
         check(
@@ -389,7 +389,7 @@ mod tests {
         check(
             b"# coding: nonsense\n\xe9\n",
             expect![[
-                r##"Legacy(Encoding { windows-1252 }) [("# coding: nonsense", Lf), ("é", Lf)]"##
+                r##"Legacy(Encoding { name: "windows-1252", .. }) [("# coding: nonsense", Lf), ("é", Lf)]"##
             ]],
         );
     }

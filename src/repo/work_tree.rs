@@ -36,7 +36,7 @@ pub(super) fn list(
     git: Option<&GitFolder>,
     options: &SnapshotOptions,
 ) -> anyhow::Result<Listing> {
-    let mut walked = walk(root, git)?;
+    let mut walked = walk(root, git);
     let gitlinks = match git {
         Some(git) => add_tracked(root, git, &mut walked)?,
         None => BTreeMap::new(),
@@ -93,7 +93,7 @@ pub(super) fn list(
     Ok(listing)
 }
 
-fn walk(root: &Path, git: Option<&GitFolder>) -> anyhow::Result<Walked> {
+fn walk(root: &Path, git: Option<&GitFolder>) -> Walked {
     // In a folder that the repository around it ignores (a scratch copy in `target/`, say), the
     // rules of that repository would leave out everything.
     let obeys_parents = git.is_some_and(|git| {
@@ -125,7 +125,7 @@ fn walk(root: &Path, git: Option<&GitFolder>) -> anyhow::Result<Walked> {
             next
         })
     });
-    Ok(walked.into_inner().unwrap_or_else(PoisonError::into_inner))
+    walked.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Met {

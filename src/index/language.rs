@@ -1,0 +1,179 @@
+//! The languages whose outlines are known: a grammar and a query file each.
+//!
+//! A query file says which nodes are symbols; adding a language is one such file and one row of
+//! [`LANGUAGES`]. Every pattern starts with one named node and gives captures these roles:
+//!
+//! - `@class`, `@function`, `@variable`: the whole definition; variables inside a class are no
+//!   symbols, and nothing inside a function is one;
+//! - `@scope`: qualifies the names inside without being a symbol (a namespace);
+//! - `@name`: the definition's own name; `@qualifier`: what stands before it (a Go receiver);
+//! - `@open`: the last token of the header; without it the header ends where `@body` starts, and
+//!   without that it is the whole definition;
+//! - `@doc`: a string that documents the definition; comments just above one do so in languages
+//!   that capture `@comment`; `@module_doc` documents the file;
+//! - `@attribute`: belongs to the definition below it (a decorator);
+//! - `@import`: a statement of the import block;
+//! - `@local`: variables inside are no symbols (an anonymous function).
+
+use std::sync::OnceLock;
+
+use tree_sitter::Query;
+
+use crate::repo::path::RepoPath;
+
+/// A language with a grammar.
+#[derive(Debug)]
+pub struct Language {
+    /// As fences name it.
+    pub name: &'static str,
+    pub extensions: &'static [&'static str],
+    /// Names of files that need no extension.
+    pub file_names: &'static [&'static str],
+    grammar: fn() -> tree_sitter::Language,
+    query: &'static str,
+}
+
+pub static LANGUAGES: &[Language] = &[Language {
+    name: "python",
+    extensions: &["py", "pyi", "pyw", "pyx"],
+    file_names: &["SConstruct", "SConscript", "wscript"],
+    grammar: || tree_sitter_python::LANGUAGE.into(),
+    query: include_str!("queries/python.scm"),
+}];
+
+/// The language of a file, by its name.
+pub fn of_path(path: &RepoPath) -> Option<&'static Language> {
+    let name = path.file_name();
+    let extension = path.extension().map(str::to_ascii_lowercase);
+    LANGUAGES.iter().find(|language| {
+        language.file_names.contains(&name)
+            || extension.as_deref().is_some_and(|found| language.extensions.contains(&found))
+    })
+}
+
+/// What a capture says about its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Class,
+    Function,
+    Variable,
+    Scope,
+    Name,
+    Qualifier,
+    Open,
+    Body,
+    Doc,
+    ModuleDoc,
+    Comment,
+    Attribute,
+    Import,
+    Local,
+    /// A name for a predicate of the pattern.
+    Unnamed,
+}
+
+/// A grammar and its query, ready for use.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) grammar: tree_sitter::Language,
+    pub(super) query: Query,
+    /// By the index of a capture.
+    pub(super) roles: Vec<Role>,
+    /// By the id of a node kind: whether some pattern starts with it.
+    pub(super) starts: Vec<bool>,
+}
+
+/// The rules of the languages that were asked for; compiling them all takes longer than reading
+/// a small repository.
+#[derive(Debug, Default)]
+pub(super) struct RuleBook {
+    rules: [OnceLock<Rules>; LANGUAGES.len()],
+}
+
+impl RuleBook {
+    pub(super) fn rules(&self, language: &'static Language) -> &Rules {
+        let idx = LANGUAGES
+            .iter()
+            .position(|other| std::ptr::eq(other, language))
+            .expect("languages come from the table");
+        self.rules[idx].get_or_init(|| {
+            compile(language)
+                .unwrap_or_else(|problem| panic!("queries/{}.scm: {problem}", language.name))
+        })
+    }
+}
+
+impl Language {
+    /// Changes when outlines of this language may change.
+    pub(super) fn query_text(&self) -> &'static str {
+        self.query
+    }
+}
+
+fn compile(language: &Language) -> Result<Rules, String> {
+    let grammar = (language.grammar)();
+    let query = Query::new(&grammar, language.query).map_err(|err| err.to_string())?;
+    let roles = query.capture_names().iter().map(|name| role_of(name)).collect::<Result<_, _>>()?;
+    let mut starts = vec![false; grammar.node_kind_count()];
+    for pattern in 0..query.pattern_count() {
+        let text = &language.query[query.start_byte_for_pattern(pattern)..];
+        let kind = text.trim_start().strip_prefix('(').ok_or("a pattern starts with no node")?;
+        let end = kind.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(kind.len());
+        let mut is_known = false;
+        for (id, start) in starts.iter_mut().enumerate() {
+            if grammar.node_kind_for_id(id as u16) == Some(&kind[..end]) {
+                *start = true;
+                is_known = true;
+            }
+        }
+        if !is_known {
+            return Err(format!("the grammar has no node `{}`", &kind[..end]));
+        }
+    }
+    Ok(Rules { grammar, query, roles, starts })
+}
+
+fn role_of(capture: &str) -> Result<Role, String> {
+    Ok(match capture {
+        "class" => Role::Class,
+        "function" => Role::Function,
+        "variable" => Role::Variable,
+        "scope" => Role::Scope,
+        "name" => Role::Name,
+        "qualifier" => Role::Qualifier,
+        "open" => Role::Open,
+        "body" => Role::Body,
+        "doc" => Role::Doc,
+        "module_doc" => Role::ModuleDoc,
+        "comment" => Role::Comment,
+        "attribute" => Role::Attribute,
+        "import" => Role::Import,
+        "local" => Role::Local,
+        other if other.starts_with('_') => Role::Unnamed,
+        other => return Err(format!("`@{other}` is no role")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_compiles_and_uses_known_nodes_and_roles() {
+        for language in LANGUAGES {
+            if let Err(problem) = compile(language) {
+                panic!("queries/{}.scm: {problem}", language.name);
+            }
+        }
+    }
+
+    #[test]
+    fn languages_are_told_by_file_names() {
+        let name_of = |path: &str| of_path(&RepoPath::parse(path).unwrap()).map(|found| found.name);
+        assert_eq!(name_of("a/b.py"), Some("python"));
+        assert_eq!(name_of("a/B.PY"), Some("python"));
+        assert_eq!(name_of("SConstruct"), Some("python"));
+        assert_eq!(name_of("py"), None);
+        assert_eq!(name_of("a.py/readme"), None);
+    }
+}
