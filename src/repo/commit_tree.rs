@@ -83,8 +83,8 @@ pub(super) fn list(git: &GitFolder, commit: Oid) -> anyhow::Result<Listing> {
                 if let Ok((size, _)) = odb.read_header(entry.id()) {
                     bytes = size as u64;
                 } else {
-                        let path = path.clone();
-                        listing.problems.push(Problem::MissingBlob { path, blob });
+                    let path = path.clone();
+                    listing.problems.push(Problem::MissingBlob { path, blob });
                 }
             }
             if listing.files.len() == MAX_FILES {
