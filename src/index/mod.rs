@@ -3,7 +3,9 @@
 pub mod cache;
 pub mod language;
 pub mod outline;
+pub mod owner;
 pub mod retrieval;
+pub mod skeleton;
 pub mod test_files;
 
 mod extract;

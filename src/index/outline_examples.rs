@@ -108,6 +108,8 @@ f = lambda x: (y := x)
             imports 75
             variable: LIMIT 13
             variable: a 14
+            variable: b 14
+            variable: c 14
             variable: first 15
             variable: second 15
             variable: declared 18

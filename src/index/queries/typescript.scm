@@ -1,0 +1,68 @@
+(class_declaration name: (type_identifier) @name body: (class_body) @body) @class
+(function_declaration name: (identifier) @name body: (statement_block) @body) @function
+(generator_function_declaration name: (identifier) @name body: (statement_block) @body) @function
+(method_definition name: (_) @name body: (statement_block) @body) @function
+(public_field_definition
+  name: (_) @name
+  value: [
+    (arrow_function body: (_) @body)
+    (function_expression body: (_) @body)
+  ]) @function
+
+(lexical_declaration
+  (variable_declarator
+    name: (identifier) @name
+    value: [
+      (arrow_function body: (_) @body)
+      (function_expression body: (_) @body)
+      (generator_function body: (_) @body)
+    ])) @function
+(variable_declaration
+  (variable_declarator
+    name: (identifier) @name
+    value: [
+      (arrow_function body: (_) @body)
+      (function_expression body: (_) @body)
+      (generator_function body: (_) @body)
+    ])) @function
+(lexical_declaration
+  (variable_declarator name: (identifier) @name value: (class body: (class_body) @body))) @class
+(assignment_expression
+  left: (member_expression) @name
+  right: [
+    (arrow_function body: (_) @body)
+    (function_expression body: (_) @body)
+    (generator_function body: (_) @body)
+  ]) @function
+(assignment_expression
+  left: (member_expression) @name
+  right: (class body: (class_body) @body)) @class
+
+(lexical_declaration (variable_declarator name: (identifier) @name)) @variable
+(variable_declaration (variable_declarator name: (identifier) @name)) @variable
+(lexical_declaration
+  (variable_declarator
+    name: (object_pattern (shorthand_property_identifier_pattern) @name))) @variable
+(variable_declaration
+  (variable_declarator
+    name: (object_pattern (shorthand_property_identifier_pattern) @name))) @variable
+
+(abstract_class_declaration name: (type_identifier) @name body: (class_body) @body) @class
+(interface_declaration name: (type_identifier) @name body: (interface_body) @body) @class
+(enum_declaration name: (identifier) @name body: (enum_body) @body) @class
+(type_alias_declaration name: (type_identifier) @name) @class
+(function_signature name: (identifier) @name) @function
+(abstract_method_signature name: (_) @name) @function
+(method_signature name: (_) @name) @function
+(internal_module name: (_) @name) @scope
+(module name: [(identifier) (nested_identifier)] @name) @scope
+
+(import_statement) @import
+(import_alias) @import
+(decorator) @attribute
+(comment) @comment
+
+(arrow_function) @local
+(function_expression) @local
+(generator_function) @local
+(class_static_block) @local
