@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
 
 pub mod completions;
+pub mod model;
 pub mod output;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Completions(completions::CompletionsArgs),
+    Model(model::ModelArgs),
 }
 
 /// How a run ended, when it ended without an error.
@@ -58,6 +60,7 @@ pub struct Interrupted;
 pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Completions(args) => completions::completions(args),
+        Command::Model(args) => model::model(args, cli.quiet),
     }
 }
 

@@ -288,9 +288,9 @@ mod tests {
     fn an_unknown_name_says_what_there_is() {
         check(
             "qwen-9000",
-            expect![[r#"
+            expect![[r"
             error: wanted a model, found `qwen-9000`, which is no short name (smollm2-135m, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, qwen2.5-coder-3b, qwen2.5-coder-7b, qwen2.5-coder-14b, qwen2.5-coder-32b)
-            hint: write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./qwen-9000` for a file or folder"#]],
+            hint: write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./qwen-9000` for a file or folder"]],
         );
     }
 

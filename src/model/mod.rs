@@ -1,6 +1,8 @@
 //! Engines: they turn prompts into completions, and know nothing of stages.
 
 pub mod catalog;
+pub mod download;
+pub mod http;
 pub mod kernels;
 pub mod vocabulary;
 

@@ -1,1 +1,3 @@
 //! The program with a real model: the 135M one, obtained once.
+
+mod model;

@@ -1,0 +1,22 @@
+//! The HTTP client that downloads and remote engines use.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// A client that follows no redirect by itself, so that a key never reaches a host it was not
+/// configured for: callers decide where to go on.
+pub fn build_client(
+    connect_timeout: Duration,
+    read_timeout: Duration,
+) -> anyhow::Result<reqwest::Client> {
+    // The provider is one per process; the error only says that it is already there.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+        .user_agent(concat!("sorft/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connect_timeout)
+        .read_timeout(read_timeout)
+        .build()
+        .context("setting up the HTTP client")
+}
