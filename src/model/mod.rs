@@ -4,6 +4,8 @@ pub mod catalog;
 pub mod download;
 pub mod http;
 pub mod kernels;
+pub mod local;
+pub mod sampler;
 pub mod vocabulary;
 
 use std::borrow::Cow;

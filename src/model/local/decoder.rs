@@ -1,0 +1,228 @@
+//! The decoder of the llama, qwen2 and qwen3 families, in one definition.
+//!
+//! The network is immutable; what it remembers of a sequence is an explicit argument. It is
+//! written over [`Ops`], so that a CPU and a GPU run the same definition. Whatever the
+//! implementation, a row of the result depends on that row's token and on what stands before it
+//! in its sequence, never on what else is in the batch.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::model::local::config::DecoderConfig;
+use crate::model::local::weights::{StoredTensor, Weights};
+
+/// The arithmetic of one kind of device, over activations of the shape (rows, width).
+///
+/// What a sequence remembers is a list of segments: each holds the keys and values of all layers
+/// from its start on, up to the start of the next one. Sequences that begin alike share segments.
+pub trait Ops: Send + Sync + 'static {
+    type Tensor: Send;
+    /// Activations in the form that products read.
+    type Input: Send;
+    type Matrix: Send + Sync;
+    type Vector: Send + Sync;
+    type Segment: Send + Sync;
+
+    fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Self::Matrix>;
+    fn load_vector(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Self::Vector>;
+
+    /// An empty segment that starts at position 0.
+    fn new_segment(&self) -> anyhow::Result<Self::Segment>;
+    /// A segment of its own that goes on after position `end` of `segment`. It may start a little
+    /// before `end`, with copies.
+    fn branch(&self, segment: &Self::Segment, end: usize) -> anyhow::Result<Self::Segment>;
+    fn segment_start(&self, segment: &Self::Segment) -> usize;
+    fn segment_bytes(&self, segment: &Self::Segment) -> usize;
+
+    fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> anyhow::Result<Self::Tensor>;
+    /// The root-mean-square norm of each row.
+    fn normed(&self, x: &Self::Tensor, weight: &Self::Vector) -> anyhow::Result<Self::Input>;
+    /// `silu(gate) * up`.
+    fn gated(&self, gate: Self::Tensor, up: Self::Tensor) -> anyhow::Result<Self::Input>;
+    fn plain(&self, x: Self::Tensor) -> anyhow::Result<Self::Input>;
+    /// The product of `x` with each of several matrices.
+    fn project(
+        &self,
+        x: &Self::Input,
+        linears: &[&Linear<Self>],
+    ) -> anyhow::Result<Vec<Self::Tensor>>;
+    /// Adds the product of `x` with a matrix to `sum`.
+    fn project_onto(
+        &self,
+        x: &Self::Input,
+        linear: &Linear<Self>,
+        sum: &mut Self::Tensor,
+    ) -> anyhow::Result<()>;
+    /// Root-mean-square norm of each head of each row.
+    fn norm_heads(&self, x: &mut Self::Tensor, weight: &Self::Vector) -> anyhow::Result<()>;
+    /// Rotates each head of row `i` by `positions[i]`.
+    fn rotate(&self, x: &mut Self::Tensor, positions: &[usize]) -> anyhow::Result<()>;
+    /// Remembers keys and values in the sequences' own segments, and lets every query attend to
+    /// its sequence up to itself.
+    fn attend(
+        &self,
+        layer: usize,
+        qkv: [Self::Tensor; 3],
+        sequences: &mut [SequenceRows<'_, Self::Segment>],
+    ) -> anyhow::Result<Self::Tensor>;
+    fn select(&self, x: &Self::Tensor, rows: &[usize]) -> anyhow::Result<Self::Tensor>;
+    fn to_rows(&self, x: Self::Tensor) -> anyhow::Result<Vec<f32>>;
+}
+
+/// The rows of a batch that belong to one sequence.
+#[derive(Debug)]
+pub struct SequenceRows<'a, S> {
+    pub n_rows: usize,
+    /// The position of the first of them.
+    pub start: usize,
+    /// What stands before, shared with other sequences.
+    pub shared: &'a [Arc<S>],
+    /// Where these rows are remembered.
+    pub own: &'a mut S,
+}
+
+/// A matrix of the shape (out, in), and what is added to its product.
+pub struct Linear<O: Ops + ?Sized> {
+    pub matrix: O::Matrix,
+    pub bias: Option<O::Vector>,
+}
+
+/// A loaded network.
+pub struct Decoder<O: Ops> {
+    pub config: DecoderConfig,
+    ops: O,
+    embedding: Linear<O>,
+    layers: Vec<Layer<O>>,
+    norm: O::Vector,
+    /// `None`: the embedding table, transposed.
+    output: Option<Linear<O>>,
+}
+
+struct Layer<O: Ops> {
+    attn_norm: O::Vector,
+    q_proj: Linear<O>,
+    k_proj: Linear<O>,
+    v_proj: Linear<O>,
+    /// Norms of each query and key head, in the qwen3 family.
+    head_norms: Option<(O::Vector, O::Vector)>,
+    o_proj: Linear<O>,
+    ffn_norm: O::Vector,
+    gate_proj: Linear<O>,
+    up_proj: Linear<O>,
+    down_proj: Linear<O>,
+}
+
+/// What a step computes.
+pub struct Batch<'a, S> {
+    /// The token of each row.
+    pub ids: &'a [u32],
+    /// Every row belongs to one of them, in order.
+    pub sequences: Vec<SequenceRows<'a, S>>,
+    /// The rows whose logits are asked for.
+    pub wanted: &'a [usize],
+}
+
+impl<O: Ops> Decoder<O> {
+    pub fn load(config: DecoderConfig, weights: &Weights, ops: O) -> anyhow::Result<Self> {
+        let (hidden, head_dim) = (config.hidden, config.head_dim);
+        let (q_width, kv_width) = (config.n_heads * head_dim, config.n_kv_heads * head_dim);
+        let load = |stored: StoredTensor<'_>| ops.load_matrix(&stored);
+        let vector = |name: &str, len: usize| {
+            let stored = weights.tensor(name, &[len])?;
+            ops.load_vector(&stored).with_context(|| format!("cannot load tensor `{name}`"))
+        };
+        let linear = |name: &str, n_out: usize, n_in: usize| -> anyhow::Result<Linear<O>> {
+            let matrix = load(weights.tensor(&format!("{name}.weight"), &[n_out, n_in])?)
+                .with_context(|| format!("cannot load tensor `{name}.weight`"))?;
+            let bias = format!("{name}.bias");
+            let bias = weights.find(&bias).map(|_| vector(&bias, n_out)).transpose()?;
+            Ok(Linear { matrix, bias })
+        };
+        let rotated = |name: &str, n_out: usize| -> anyhow::Result<Linear<O>> {
+            let weight = format!("{name}.weight");
+            let matrix = load(weights.rotated(&weight, &[n_out, hidden], &config)?)
+                .with_context(|| format!("cannot load tensor `{weight}`"))?;
+            let bias = format!("{name}.bias");
+            let bias = match weights.find(&bias) {
+                Some(_) => Some(ops.load_vector(&weights.rotated(&bias, &[n_out], &config)?)?),
+                None => None,
+            };
+            Ok(Linear { matrix, bias })
+        };
+        let mut layers = Vec::with_capacity(config.n_layers);
+        for idx in 0..config.n_layers {
+            let name = |part: &str| format!("blk.{idx}.{part}");
+            let head_norms = match weights.find(&name("attn_q_norm.weight")) {
+                Some(_) => Some((
+                    vector(&name("attn_q_norm.weight"), head_dim)?,
+                    vector(&name("attn_k_norm.weight"), head_dim)?,
+                )),
+                None => None,
+            };
+            layers.push(Layer {
+                attn_norm: vector(&name("attn_norm.weight"), hidden)?,
+                q_proj: rotated(&name("attn_q"), q_width)?,
+                k_proj: rotated(&name("attn_k"), kv_width)?,
+                v_proj: linear(&name("attn_v"), kv_width, hidden)?,
+                head_norms,
+                o_proj: linear(&name("attn_output"), hidden, q_width)?,
+                ffn_norm: vector(&name("ffn_norm.weight"), hidden)?,
+                gate_proj: linear(&name("ffn_gate"), config.intermediate, hidden)?,
+                up_proj: linear(&name("ffn_up"), config.intermediate, hidden)?,
+                down_proj: linear(&name("ffn_down"), hidden, config.intermediate)?,
+            });
+        }
+        let embedding = linear("token_embd", config.n_vocab, hidden)?;
+        let norm = vector("output_norm.weight", hidden)?;
+        let output = match weights.find("output.weight") {
+            Some(_) => Some(linear("output", config.n_vocab, hidden)?),
+            None => None,
+        };
+        Ok(Self { config, ops, embedding, layers, norm, output })
+    }
+
+    pub fn ops(&self) -> &O {
+        &self.ops
+    }
+
+    /// Runs one step and returns the logits of the wanted rows, one row after the other.
+    pub fn forward(&self, mut batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+        let ops = &self.ops;
+        let positions: Vec<usize> = batch
+            .sequences
+            .iter()
+            .flat_map(|sequence| sequence.start..sequence.start + sequence.n_rows)
+            .collect();
+        let mut x = ops.embed(&self.embedding.matrix, batch.ids)?;
+        for (idx, layer) in self.layers.iter().enumerate() {
+            let input = ops.normed(&x, &layer.attn_norm)?;
+            let [mut q, mut k, v] =
+                split(ops.project(&input, &[&layer.q_proj, &layer.k_proj, &layer.v_proj])?);
+            if let Some((q_norm, k_norm)) = &layer.head_norms {
+                ops.norm_heads(&mut q, q_norm)?;
+                ops.norm_heads(&mut k, k_norm)?;
+            }
+            ops.rotate(&mut q, &positions)?;
+            ops.rotate(&mut k, &positions)?;
+            let mixed = ops.attend(idx, [q, k, v], &mut batch.sequences)?;
+            ops.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x)?;
+
+            let input = ops.normed(&x, &layer.ffn_norm)?;
+            let [gate, up] = split(ops.project(&input, &[&layer.gate_proj, &layer.up_proj])?);
+            ops.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x)?;
+        }
+        if batch.wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let last = ops.normed(&ops.select(&x, batch.wanted)?, &self.norm)?;
+        let output = self.output.as_ref().unwrap_or(&self.embedding);
+        let [logits] = split(ops.project(&last, &[output])?);
+        ops.to_rows(logits)
+    }
+}
+
+fn split<T, const N: usize>(tensors: Vec<T>) -> [T; N] {
+    let Ok(array) = tensors.try_into() else { unreachable!("one result for each projection") };
+    array
+}

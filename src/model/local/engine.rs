@@ -1,0 +1,153 @@
+//! The local engine as callers see it: requests go to one thread that owns the network.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+
+use anyhow::{Context as _, bail, ensure};
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::model::local::chat::ChatTemplate;
+use crate::model::local::decoder::Ops;
+use crate::model::local::scheduler::{Job, Reply, Scheduler, Task};
+use crate::model::local::tokenizer::Tokenizer;
+use crate::model::{Completion, EngineInfo, Event, Generate, Request};
+use crate::prompt::{CountTokens, Prompt};
+
+/// A model loaded on this machine.
+///
+/// All requests share one network; their samples run in one batch. Dropping it ends its thread
+/// after the step it is in.
+pub struct LocalEngine {
+    pub(super) info: EngineInfo,
+    pub(super) tokenizer: Arc<Tokenizer>,
+    pub(super) template: ChatTemplate,
+    pub(super) jobs: Sender<Job>,
+}
+
+impl LocalEngine {
+    /// The ids of a prompt as the network sees it.
+    pub fn encode(&self, prompt: &Prompt) -> anyhow::Result<Vec<u32>> {
+        self.tokenizer.encode_pieces(&self.template.render(prompt)?)
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn encode_checked(&self, prompt: &Prompt) -> anyhow::Result<Vec<u32>> {
+        let ids = self.encode(prompt)?;
+        ensure!(!ids.is_empty(), "the prompt is empty");
+        let limit = self.info.context_length;
+        ensure!(
+            ids.len() < limit,
+            "the prompt takes {} tokens, the context of `{}` holds {limit}",
+            ids.len(),
+            self.info.name
+        );
+        Ok(ids)
+    }
+
+    /// Runs one job, and hands its events on.
+    async fn run(
+        &self,
+        prompt: Vec<u32>,
+        task: Task,
+        events: &(dyn Fn(Event) + Send + Sync),
+    ) -> anyhow::Result<Reply> {
+        const GONE: &str = "the local engine's thread has ended";
+        let (reply, mut replies) = unbounded_channel();
+        self.jobs.send(Job { prompt, task, reply }).ok().context(GONE)?;
+        loop {
+            match replies.recv().await.context(GONE)? {
+                Reply::Event(event) => events(event),
+                done => return Ok(done),
+            }
+        }
+    }
+}
+
+impl Generate for LocalEngine {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn counter(&self) -> &dyn CountTokens {
+        &*self.tokenizer
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a Request,
+        events: &'a (dyn Fn(Event) + Send + Sync),
+    ) -> BoxFuture<'a, anyhow::Result<Vec<Completion>>> {
+        Box::pin(async move {
+            if request.sampling.n == 0 {
+                return Ok(Vec::new());
+            }
+            let prompt = self.encode_checked(&request.prompt)?;
+            let task = Task::Generate { sampling: request.sampling.clone(), seed: request.seed };
+            match self.run(prompt, task, events).await? {
+                Reply::Completed(completions) => completions,
+                _ => bail!("the local engine answered something else"),
+            }
+        })
+    }
+
+    fn score<'a>(
+        &'a self,
+        prompt: &'a Prompt,
+        continuations: &'a [String],
+    ) -> Option<BoxFuture<'a, anyhow::Result<Vec<f64>>>> {
+        Some(Box::pin(async move {
+            let prompt = self.encode_checked(prompt)?;
+            let continuations = continuations
+                .iter()
+                .map(|text| self.tokenizer.encode(text))
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
+            ensure!(
+                prompt.len() + longest <= self.info.context_length,
+                "prompt and continuation take {} tokens, the context holds {}",
+                prompt.len() + longest,
+                self.info.context_length
+            );
+            match self.run(prompt, Task::Score { continuations }, &|_| ()).await? {
+                Reply::Scored(scores) => scores,
+                _ => bail!("the local engine answered something else"),
+            }
+        }))
+    }
+}
+
+/// Starts the thread that owns `scheduler`, and returns the way to it.
+pub(super) fn start<O: Ops>(mut scheduler: Scheduler<O>) -> anyhow::Result<Sender<Job>> {
+    let (sender, receiver) = channel();
+    thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            while take_jobs(&mut scheduler, &receiver) {
+                scheduler.step();
+            }
+        })
+        .context("cannot start the engine's thread")?;
+    Ok(sender)
+}
+
+/// Takes what has come in, waiting where nothing is in flight; false once nobody can ask again.
+fn take_jobs<O: Ops>(scheduler: &mut Scheduler<O>, jobs: &Receiver<Job>) -> bool {
+    if scheduler.is_idle() {
+        match jobs.recv() {
+            Ok(job) => scheduler.submit(job),
+            Err(_) => return false,
+        }
+    }
+    loop {
+        match jobs.try_recv() {
+            Ok(job) => scheduler.submit(job),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+    }
+}

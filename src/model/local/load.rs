@@ -1,0 +1,172 @@
+//! From a path to a running engine.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::model::EngineInfo;
+use crate::model::local::chat::ChatTemplate;
+use crate::model::local::config::DecoderConfig;
+use crate::model::local::cpu::Cpu;
+use crate::model::local::decoder::Decoder;
+use crate::model::local::engine::{LocalEngine, start};
+use crate::model::local::gguf::Gguf;
+use crate::model::local::safetensors::SafetensorsFiles;
+use crate::model::local::scheduler::{Limits, Scheduler};
+use crate::model::local::tokenizer::Tokenizer;
+use crate::model::local::weights::Weights;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// What the engine calls itself; the file's name where it is `None`.
+    pub name: Option<String>,
+    /// Cuts the context to so many tokens, where the model's own is longer.
+    pub max_context: Option<usize>,
+    /// Bytes of keys and values kept from earlier prompts.
+    pub max_prefix_bytes: usize,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { name: None, max_context: None, max_prefix_bytes: 1 << 30 }
+    }
+}
+
+/// The parts of a model's files, before the network is built.
+struct Parts {
+    config: DecoderConfig,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+}
+
+impl LocalEngine {
+    /// Loads a GGUF file, or a Hugging Face directory.
+    pub fn load(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
+        let parts = if path.is_dir() { read_folder(path)? } else { read_gguf(path)? };
+        let Parts { mut config, weights, tokenizer, template } = parts;
+        if let Some(max_context) = options.max_context {
+            config.context_length = config.context_length.min(max_context);
+        }
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let info = EngineInfo {
+            name: options.name.clone().or(stem).unwrap_or_default(),
+            context_length: config.context_length,
+            obeys_grammar: false,
+            is_local_cpu: true,
+        };
+        let ops = Cpu::new(&config);
+        let decoder = Decoder::load(config, &weights, ops)
+            .with_context(|| format!("cannot load the model `{}`", path.display()))?;
+        let tokenizer = Arc::new(tokenizer);
+        let limits = Limits {
+            prefill_rows: 256,
+            max_samples: 64,
+            max_prefix_bytes: options.max_prefix_bytes,
+        };
+        let scheduler = Scheduler::new(decoder, Arc::clone(&tokenizer), limits);
+        Ok(Self { info, tokenizer, template, jobs: start(scheduler)? })
+    }
+}
+
+fn read_gguf(path: &Path) -> anyhow::Result<Parts> {
+    let gguf = Gguf::open(path)?;
+    let read = || {
+        let config = DecoderConfig::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let source = gguf
+            .text("tokenizer.chat_template")
+            .context("it has no chat template\nhint: take the model's instruction-tuned version")?;
+        let named = |key: &str| {
+            let id = gguf.unsigned(key).unwrap_or(usize::MAX) as u32;
+            tokenizer.added_text(id).unwrap_or_default()
+        };
+        let template = ChatTemplate::parse(
+            source,
+            named("tokenizer.ggml.bos_token_id"),
+            named("tokenizer.ggml.eos_token_id"),
+        )?;
+        anyhow::Ok((config, tokenizer, template))
+    };
+    let (config, tokenizer, template) =
+        read().with_context(|| format!("cannot use the model file `{}`", path.display()))?;
+    Ok(Parts { config, weights: Weights::Gguf(gguf), tokenizer, template })
+}
+
+/// The end-of-sequence ids of a `config.json` or `generation_config.json`: one, several or none.
+#[derive(Default, Deserialize)]
+struct Ends {
+    eos_token_id: Option<OneOrMore>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(u32),
+    More(Vec<u32>),
+}
+
+/// What `tokenizer_config.json` says of chats.
+#[derive(Deserialize)]
+struct TokenizerConfig {
+    chat_template: Option<String>,
+    bos_token: Option<NamedToken>,
+    eos_token: Option<NamedToken>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NamedToken {
+    Text(String),
+    Full { content: String },
+}
+
+impl NamedToken {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Full { content: text } => text,
+        }
+    }
+}
+
+fn read_folder(folder: &Path) -> anyhow::Result<Parts> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let within = |name: &str| format!("cannot use `{}`", folder.join(name).display());
+    let text = read("config.json")?;
+    let config = DecoderConfig::parse_json(&text).with_context(|| within("config.json"))?;
+    let mut ends = Vec::new();
+    for name in ["config.json", "generation_config.json"] {
+        if !folder.join(name).is_file() {
+            continue;
+        }
+        let file: Ends = serde_json::from_str(&read(name)?).with_context(|| within(name))?;
+        match file.eos_token_id {
+            Some(OneOrMore::One(id)) => ends.push(id),
+            Some(OneOrMore::More(ids)) => ends.extend(ids),
+            None => {}
+        }
+    }
+    let tokenizer = Tokenizer::from_json(&folder.join("tokenizer.json"), ends)?;
+    let chat: TokenizerConfig = serde_json::from_str(&read("tokenizer_config.json")?)
+        .with_context(|| within("tokenizer_config.json"))?;
+    let source = match chat.chat_template {
+        Some(source) => source,
+        None => read("chat_template.jinja").context(
+            "the model has no chat template\nhint: take the model's instruction-tuned version",
+        )?,
+    };
+    let text_of = |token: &Option<NamedToken>| {
+        token.as_ref().map(|token| token.text().to_owned()).unwrap_or_default()
+    };
+    let template =
+        ChatTemplate::parse(&source, &text_of(&chat.bos_token), &text_of(&chat.eos_token))
+            .with_context(|| within("tokenizer_config.json"))?;
+    let weights = Weights::Safetensors(SafetensorsFiles::open(folder)?);
+    Ok(Parts { config, weights, tokenizer, template })
+}

@@ -1,0 +1,16 @@
+//! The local engine: GGUF files and Hugging Face directories of the llama, qwen2 and qwen3
+//! families, on this machine's CPU or GPU.
+
+pub mod chat;
+pub mod config;
+pub mod cpu;
+pub mod decoder;
+pub mod engine;
+pub mod gguf;
+pub mod load;
+pub mod prefix;
+pub mod safetensors;
+pub mod sample;
+pub mod scheduler;
+pub mod tokenizer;
+pub mod weights;

@@ -1,0 +1,405 @@
+//! Which tokens go through the network next: prompts in chunks, the samples of all requests in
+//! one batch that they join and leave as they start and end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::model::local::decoder::{Batch, Decoder, Ops, SequenceRows};
+use crate::model::local::prefix::PrefixStore;
+use crate::model::local::sample::{Sample, Tokens};
+use crate::model::sampler::logprob_of;
+use crate::model::{Completion, Event, Sampling};
+
+/// One call of the engine, its prompt tokenized.
+pub struct Job {
+    pub prompt: Vec<u32>,
+    pub task: Task,
+    /// Closed by the caller when it no longer wants the answer.
+    pub reply: UnboundedSender<Reply>,
+}
+
+/// What is wanted of a prompt.
+pub enum Task {
+    Generate { sampling: Sampling, seed: u64 },
+    Score { continuations: Vec<Vec<u32>> },
+}
+
+/// What a caller hears.
+pub enum Reply {
+    Event(Event),
+    Completed(anyhow::Result<Vec<Completion>>),
+    Scored(anyhow::Result<Vec<f64>>),
+}
+
+/// How much goes through the network at once, and how much is remembered.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Prompt tokens in one step.
+    pub prefill_rows: usize,
+    /// Samples that grow at the same time.
+    pub max_samples: usize,
+    /// Bytes of keys and values kept from prompts.
+    pub max_prefix_bytes: usize,
+}
+
+/// Owns the network and everything in flight.
+pub struct Scheduler<O: Ops> {
+    fixed: Fixed<O>,
+    prefixes: PrefixStore<O::Segment>,
+    waiting: VecDeque<Job>,
+    running: Vec<Running<O>>,
+}
+
+/// What never changes while a model is loaded.
+struct Fixed<O: Ops> {
+    decoder: Decoder<O>,
+    tokens: Arc<Tokens>,
+    limits: Limits,
+}
+
+/// A job whose prompt is being computed or has been.
+struct Running<O: Ops> {
+    job: Job,
+    state: State<O>,
+    /// Of the prompt, the tokens found in the store.
+    n_cached: usize,
+}
+
+enum State<O: Ops> {
+    Prompt { sequence: Sequence<O>, n_done: usize },
+    Samples(Vec<Slot<O>>),
+    Scores(Vec<Scoring<O>>),
+}
+
+/// What a sequence remembers.
+struct Sequence<O: Ops> {
+    shared: Vec<Arc<O::Segment>>,
+    own: O::Segment,
+}
+
+/// A sample that grows, or has ended.
+struct Slot<O: Ops> {
+    sample: Sample,
+    /// Gone once the sample has ended.
+    sequence: Option<Sequence<O>>,
+    /// Tokens of prompt and completion that the network has seen.
+    n_seen: usize,
+    /// Tokens it has yet to see.
+    pending: Vec<u32>,
+}
+
+/// A continuation that is judged.
+struct Scoring<O: Ops> {
+    sequence: Sequence<O>,
+    tokens: Vec<u32>,
+    n_seen: usize,
+    logprob: f64,
+}
+
+/// Rows of a step whose logits are asked for: at most this many of them, because each takes a
+/// vocabulary of floats.
+const MAX_WANTED: usize = 64;
+
+impl<O: Ops> Sequence<O> {
+    /// A sequence that goes on after the first `end` positions of `path`.
+    fn branch(ops: &O, path: &[Arc<O::Segment>], end: usize) -> anyhow::Result<Self> {
+        let covering = path.partition_point(|segment| ops.segment_start(segment) < end);
+        let Some(last) = covering.checked_sub(1) else {
+            return Ok(Self { shared: Vec::new(), own: ops.new_segment()? });
+        };
+        let own = ops.branch(&path[last], end)?;
+        let start = ops.segment_start(&own);
+        let visible = path[..covering].partition_point(|seg| ops.segment_start(seg) < start);
+        Ok(Self { shared: path[..visible].to_vec(), own })
+    }
+
+    /// The whole sequence as segments that others may share.
+    fn into_path(self) -> Vec<Arc<O::Segment>> {
+        let mut path = self.shared;
+        path.push(Arc::new(self.own));
+        path
+    }
+
+    fn rows(&mut self, start: usize, n_rows: usize) -> SequenceRows<'_, O::Segment> {
+        SequenceRows { n_rows, start, shared: &self.shared, own: &mut self.own }
+    }
+}
+
+impl<O: Ops> Scheduler<O> {
+    pub fn new(decoder: Decoder<O>, tokens: Arc<Tokens>, limits: Limits) -> Self {
+        let prefixes = PrefixStore::new(limits.max_prefix_bytes);
+        let fixed = Fixed { decoder, tokens, limits };
+        Self { fixed, prefixes, waiting: VecDeque::new(), running: Vec::new() }
+    }
+
+    pub fn submit(&mut self, job: Job) {
+        self.waiting.push_back(job);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Runs one step of the network for whatever is in flight.
+    pub fn step(&mut self) {
+        self.waiting.retain(|job| !job.reply.is_closed());
+        self.running.retain(|running| !running.job.reply.is_closed());
+        if let Err(error) = self.admit().and_then(|()| self.advance()) {
+            // What failed is the network, not one request: all of them hear of it.
+            for running in self.running.drain(..) {
+                running.job.fail(&error);
+            }
+        }
+    }
+
+    /// Starts the next prompt once the one before it is computed, so that it can share it.
+    fn admit(&mut self) -> anyhow::Result<()> {
+        let is_busy = |running: &Running<O>| matches!(running.state, State::Prompt { .. });
+        let n_growing: usize = self.running.iter().map(Running::n_growing).sum();
+        if self.running.iter().any(is_busy) || n_growing >= self.fixed.limits.max_samples {
+            return Ok(());
+        }
+        let Some(job) = self.waiting.pop_front() else { return Ok(()) };
+        let ops = self.fixed.decoder.ops();
+        let (sequence, n_cached) = match self.prefixes.find(&job.prompt) {
+            Some(prefix) => (Sequence::branch(ops, &prefix.path, prefix.len)?, prefix.len),
+            None => (Sequence { shared: Vec::new(), own: ops.new_segment()? }, 0),
+        };
+        let state = State::Prompt { sequence, n_done: n_cached };
+        self.running.push(Running { job, state, n_cached });
+        Ok(())
+    }
+
+    fn advance(&mut self) -> anyhow::Result<()> {
+        let mut ids = Vec::new();
+        let mut sequences = Vec::new();
+        let mut wanted = Vec::new();
+        for running in &mut self.running {
+            running.collect(&self.fixed.limits, &mut ids, &mut sequences, &mut wanted);
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let logits = self.fixed.decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
+        let mut rows = logits.chunks_exact(self.fixed.decoder.config.n_vocab);
+        for running in &mut self.running {
+            running.take(&mut rows, &self.fixed, &mut self.prefixes)?;
+        }
+        self.running.retain_mut(|running| !running.finish());
+        Ok(())
+    }
+}
+
+impl Job {
+    fn fail(self, error: &anyhow::Error) {
+        let error = anyhow::anyhow!("the local engine failed: {error:#}");
+        // A caller that has gone needs no answer.
+        drop(self.reply.send(match self.task {
+            Task::Generate { .. } => Reply::Completed(Err(error)),
+            Task::Score { .. } => Reply::Scored(Err(error)),
+        }));
+    }
+
+    fn send(&self, event: Event) {
+        drop(self.reply.send(Reply::Event(event)));
+    }
+}
+
+impl<O: Ops> Running<O> {
+    fn n_growing(&self) -> usize {
+        match &self.state {
+            State::Prompt { .. } => 0,
+            State::Samples(slots) => slots.iter().filter(|slot| slot.sequence.is_some()).count(),
+            State::Scores(scorings) => scorings.len(),
+        }
+    }
+
+    /// Puts what this job needs computed next into a batch.
+    fn collect<'a>(
+        &'a mut self,
+        limits: &Limits,
+        ids: &mut Vec<u32>,
+        sequences: &mut Vec<SequenceRows<'a, O::Segment>>,
+        wanted: &mut Vec<usize>,
+    ) {
+        match &mut self.state {
+            State::Prompt { sequence, n_done } => {
+                let prompt = &self.job.prompt;
+                let end = prompt.len().min(*n_done + limits.prefill_rows);
+                ids.extend(&prompt[*n_done..end]);
+                sequences.push(sequence.rows(*n_done, end - *n_done));
+                if end == prompt.len() {
+                    wanted.push(ids.len() - 1);
+                }
+            }
+            State::Samples(slots) => {
+                for slot in slots {
+                    let Some(sequence) = &mut slot.sequence else { continue };
+                    ids.extend(&slot.pending);
+                    sequences.push(sequence.rows(slot.n_seen, slot.pending.len()));
+                    wanted.push(ids.len() - 1);
+                }
+            }
+            State::Scores(scorings) => {
+                let mut room = MAX_WANTED;
+                for scoring in scorings {
+                    let n_rows = scoring.n_rows().min(room);
+                    room -= n_rows;
+                    if n_rows == 0 {
+                        continue;
+                    }
+                    let from = scoring.n_seen;
+                    ids.extend(&scoring.tokens[from..from + n_rows]);
+                    let start = self.job.prompt.len() + from;
+                    sequences.push(scoring.sequence.rows(start, n_rows));
+                    wanted.extend(ids.len() - n_rows..ids.len());
+                }
+            }
+        }
+    }
+
+    /// Takes the logits of what `collect` asked for.
+    fn take<'a>(
+        &mut self,
+        rows: &mut impl Iterator<Item = &'a [f32]>,
+        fixed: &Fixed<O>,
+        prefixes: &mut PrefixStore<O::Segment>,
+    ) -> anyhow::Result<()> {
+        const MISSING: &str = "the network returned fewer rows than asked for";
+        let total = self.job.prompt.len();
+        match &mut self.state {
+            State::Prompt { n_done, .. } => {
+                *n_done = total.min(*n_done + fixed.limits.prefill_rows);
+                self.job.send(Event::Prefill { done: *n_done, total });
+                if *n_done == total {
+                    let logits = rows.next().context(MISSING)?;
+                    self.start(logits, fixed, prefixes)?;
+                }
+            }
+            State::Samples(slots) => {
+                for slot in slots {
+                    if slot.sequence.is_some() {
+                        slot.n_seen += slot.pending.len();
+                        let logits = rows.next().context(MISSING)?;
+                        slot.draw(logits, &fixed.tokens, &self.job);
+                    }
+                }
+            }
+            State::Scores(scorings) => {
+                let mut room = MAX_WANTED;
+                for scoring in scorings {
+                    let n_rows = scoring.n_rows().min(room);
+                    room -= n_rows;
+                    for _ in 0..n_rows {
+                        scoring.judge(rows.next().context(MISSING)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes from the prompt to its samples or continuations.
+    fn start(
+        &mut self,
+        logits: &[f32],
+        fixed: &Fixed<O>,
+        prefixes: &mut PrefixStore<O::Segment>,
+    ) -> anyhow::Result<()> {
+        let ops = fixed.decoder.ops();
+        let prompt = &self.job.prompt;
+        let State::Prompt { sequence, .. } =
+            std::mem::replace(&mut self.state, State::Samples(Vec::new()))
+        else {
+            return Ok(());
+        };
+        let path = sequence.into_path();
+        prefixes.insert(prompt, &path, |segment| ops.segment_bytes(segment));
+        let branch = || Sequence::branch(ops, &path, prompt.len());
+        self.state = match &self.job.task {
+            Task::Generate { sampling, seed } => {
+                let room = fixed.decoder.config.context_length.saturating_sub(prompt.len());
+                let mut slots = Vec::with_capacity(sampling.n);
+                for idx in 0..sampling.n {
+                    let cached = if idx == 0 { self.n_cached } else { prompt.len() };
+                    let sample = Sample::new(sampling, *seed, idx, room).of(prompt.len(), cached);
+                    let mut slot = Slot {
+                        sample,
+                        sequence: Some(branch()?),
+                        n_seen: prompt.len(),
+                        pending: Vec::new(),
+                    };
+                    slot.draw(logits, &fixed.tokens, &self.job);
+                    slots.push(slot);
+                }
+                State::Samples(slots)
+            }
+            Task::Score { continuations } => {
+                let mut scorings = Vec::with_capacity(continuations.len());
+                for tokens in continuations {
+                    let mut scoring = Scoring {
+                        sequence: branch()?,
+                        tokens: tokens.clone(),
+                        n_seen: 0,
+                        logprob: 0.0,
+                    };
+                    if let Some(&first) = tokens.first() {
+                        scoring.logprob = logprob_of(logits, first).context("no logits")?;
+                    }
+                    scorings.push(scoring);
+                }
+                State::Scores(scorings)
+            }
+        };
+        Ok(())
+    }
+
+    /// Answers the caller if all is done.
+    fn finish(&mut self) -> bool {
+        match &mut self.state {
+            State::Prompt { .. } => false,
+            State::Samples(slots) => {
+                if slots.iter().any(|slot| slot.sequence.is_some()) {
+                    return false;
+                }
+                let completions = slots.drain(..).map(|slot| slot.sample.into_completion());
+                drop(self.job.reply.send(Reply::Completed(Ok(completions.collect()))));
+                true
+            }
+            State::Scores(scorings) => {
+                if scorings.iter().any(|scoring| scoring.n_rows() > 0) {
+                    return false;
+                }
+                let scores = scorings.iter().map(|scoring| scoring.logprob).collect();
+                drop(self.job.reply.send(Reply::Scored(Ok(scores))));
+                true
+            }
+        }
+    }
+}
+
+impl<O: Ops> Slot<O> {
+    /// Draws the next token, and lets go of what is remembered where it was the last.
+    fn draw(&mut self, logits: &[f32], tokens: &Tokens, job: &Job) {
+        self.pending = self.sample.grow(logits, tokens, |event| job.send(event));
+        if self.pending.is_empty() {
+            self.sequence = None;
+        }
+    }
+}
+
+impl<O: Ops> Scoring<O> {
+    /// Rows yet to compute: the last token's successor does not matter.
+    fn n_rows(&self) -> usize {
+        self.tokens.len().saturating_sub(1) - self.n_seen
+    }
+
+    fn judge(&mut self, logits: &[f32]) -> anyhow::Result<()> {
+        self.n_seen += 1;
+        self.logprob += logprob_of(logits, self.tokens[self.n_seen]).context("no logits")?;
+        Ok(())
+    }
+}
