@@ -1,1 +1,3 @@
-//! To be filled by its owner.
+//! Line diffs and git patches: pure functions over bytes.
+
+pub mod lines;
