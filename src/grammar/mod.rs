@@ -4,6 +4,12 @@
 //! to llguidance's Lark (`lark`), a server's to what that server takes (`lark` or `gbnf`).
 //! Pure data: nothing here knows a tokenizer.
 
+pub(crate) mod automaton;
+pub(crate) mod free_lines;
+#[cfg(test)]
+pub(crate) mod judge;
+pub mod program;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +36,7 @@ pub enum Node {
     /// The rule of that name.
     Rule(String),
     /// Free text: whole lines, none of which starts with one of `never_starts` (after spaces),
-    /// at most `max_tokens` tokens in all.
+    /// at most `max_tokens` tokens in all. Markers are ASCII; NUL and carriage return never occur.
     FreeLines { never_starts: Vec<String>, max_tokens: u32 },
     /// The name of a new file: a letter, a digit or `_`, then at most `max_chars` - 1 of letters,
     /// digits, `_`, `-` and `.` (all ASCII).

@@ -193,7 +193,8 @@ print(LIMITS)
             25 variable: LIMITS
             26 variable: LIMITS
             27 module:
-        "#]].assert_eq(&owners.concat());
+        "#]]
+        .assert_eq(&owners.concat());
     }
 
     #[track_caller]

@@ -152,7 +152,11 @@ class Outer(Base):
 
     #[test]
     fn bodies_are_left_out() {
-        check("a.py", SOURCE, |_| true, expect![[r#"
+        check(
+            "a.py",
+            SOURCE,
+            |_| true,
+            expect![[r#"
             """What it does.
 
             import os
@@ -173,18 +177,24 @@ class Outer(Base):
                 @property
                 async def value(self):
                     The value.
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn symbols_can_be_left_out() {
-        check("a.py", SOURCE, |part| matches!(part, Part::Import | Part::Symbol(2)), expect![[r#"
+        check(
+            "a.py",
+            SOURCE,
+            |part| matches!(part, Part::Import | Part::Symbol(2)),
+            expect![[r#"
             import os
             from a import (
                 b,
             )
 
             class Outer(Base):
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! Engines: they turn prompts into completions, and know nothing of stages.
 
 pub mod catalog;
+pub mod constraint;
 pub mod download;
 pub mod http;
 pub mod kernels;
 pub mod local;
 pub mod sampler;
+pub mod token_trie;
 pub mod vocabulary;
 
 use std::borrow::Cow;
