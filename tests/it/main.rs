@@ -1,4 +1,5 @@
 //! The program as its users see it, and the invariants of its source.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod git_apply;
 mod layers;
