@@ -6,9 +6,12 @@
 
 pub(crate) mod automaton;
 pub(crate) mod free_lines;
+pub mod gbnf;
 #[cfg(test)]
 pub(crate) mod judge;
+pub mod lark;
 pub mod program;
+pub(crate) mod rendering;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,9 @@ pub mod download;
 pub mod http;
 pub mod kernels;
 pub mod local;
+pub mod remote;
 pub mod sampler;
+pub mod scripted;
 pub mod token_trie;
 pub mod vocabulary;
 
@@ -121,6 +123,9 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Of the completion's tokens, those that the grammar forced.
     pub forced_tokens: usize,
+    /// Whether the engine did not tell, and the counts are estimates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_estimated: bool,
 }
 
 /// Progress of one request.

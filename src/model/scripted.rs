@@ -1,0 +1,246 @@
+//! Replays a recorded run: the completions of `trajectory.jsonl`, found by what was asked.
+//!
+//! A request is known by a hash over all that decides its completions, so whoever asks the same
+//! gets the same, in any order. Nothing is made up: a request that was not recorded is an error.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use futures_util::future::BoxFuture;
+
+use crate::model::{Completion, EngineInfo, Event, Finish, Generate, Request, Usage};
+use crate::prompt::{CountTokens, Prompt};
+use crate::run::row::{RunInfo, TrajectoryRow};
+use crate::run::seed::request_hash;
+
+/// The name of a request to the engine called `engine`, as trajectories carry it.
+pub fn request_name(engine: &str, request: &Request) -> anyhow::Result<String> {
+    let Request { prompt, sampling, grammar, seed } = request;
+    request_hash(&(engine, prompt, sampling, grammar, seed))
+}
+
+/// An engine that only knows what another one said.
+pub struct ScriptedEngine {
+    info: EngineInfo,
+    counter: Box<dyn CountTokens>,
+    path: PathBuf,
+    /// Completions by request, in the order of their samples.
+    calls: BTreeMap<String, Vec<Completion>>,
+}
+
+impl ScriptedEngine {
+    /// Reads `trajectory.jsonl`, or the run directory that holds it.
+    ///
+    /// The engine takes the name of the recorded one, from `run.json` beside the trajectory, and
+    /// the rest of its description from the settings there (`engine`), if they hold one. `counter`
+    /// must count as the recorded engine did, or prompts are trimmed otherwise and not found.
+    pub fn open(path: &Path, counter: Box<dyn CountTokens>) -> anyhow::Result<Self> {
+        let path = if path.is_dir() { path.join("trajectory.jsonl") } else { path.to_owned() };
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("reading the recorded run `{}`", path.display()))?;
+        let mut rows = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let row: TrajectoryRow = serde_json::from_str(line).with_context(|| {
+                format!("wanted a recorded call in line {} of `{}`", at + 1, path.display())
+            })?;
+            rows.push(row);
+        }
+        rows.sort_by_key(|row| row.sample);
+        let mut calls: BTreeMap<String, Vec<Completion>> = BTreeMap::new();
+        for row in rows {
+            let completion = read_completion(&row).with_context(|| {
+                format!("sample {} of stage `{}` in `{}`", row.sample, row.stage, path.display())
+            })?;
+            calls.entry(row.request).or_default().push(completion);
+        }
+        let info = read_engine_info(&path)?;
+        Ok(Self { info, counter, path, calls })
+    }
+
+    fn replay(
+        &self,
+        request: &Request,
+        events: &(dyn Fn(Event) + Send + Sync),
+    ) -> anyhow::Result<Vec<Completion>> {
+        let name = request_name(&self.info.name, request)?;
+        let n = request.sampling.n;
+        let Some(recorded) = self.calls.get(&name) else {
+            bail!(
+                "`{}` holds no call {name}: {n} completions at temperature {} and seed {} of a \
+                 prompt that ends in `{}`\n\
+                 hint: replay with the prompts, settings and seed of the recorded run",
+                self.path.display(),
+                request.sampling.temperature,
+                request.seed,
+                end_of(&request.prompt)
+            );
+        };
+        ensure!(
+            n <= recorded.len(),
+            "wanted {n} completions of call {name}, found {} in `{}`",
+            recorded.len(),
+            self.path.display()
+        );
+        let completions = recorded[..n].to_vec();
+        for (sample, completion) in completions.iter().enumerate() {
+            events(Event::Text { sample, bytes: completion.bytes.clone() });
+            events(Event::Finished { sample });
+        }
+        Ok(completions)
+    }
+}
+
+impl Generate for ScriptedEngine {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn counter(&self) -> &dyn CountTokens {
+        self.counter.as_ref()
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a Request,
+        events: &'a (dyn Fn(Event) + Send + Sync),
+    ) -> BoxFuture<'a, anyhow::Result<Vec<Completion>>> {
+        Box::pin(async move { self.replay(request, events) })
+    }
+
+    fn score<'a>(
+        &'a self,
+        _prompt: &'a Prompt,
+        _continuations: &'a [String],
+    ) -> Option<BoxFuture<'a, anyhow::Result<Vec<f64>>>> {
+        None
+    }
+}
+
+fn read_completion(row: &TrajectoryRow) -> anyhow::Result<Completion> {
+    let finish = match row.finish.as_str() {
+        "stop" => Finish::Stop,
+        "length" => Finish::Length,
+        other => bail!("wanted the finish `stop` or `length`, found `{other}`"),
+    };
+    let usage: Usage = serde_json::from_value(row.usage.clone()).context("reading its usage")?;
+    Ok(Completion { bytes: row.completion_bytes(), finish, logprob: row.logprob, usage })
+}
+
+/// What the recorded engine said of itself.
+fn read_engine_info(trajectory: &Path) -> anyhow::Result<EngineInfo> {
+    let path = trajectory.with_file_name("run.json");
+    let unknown = EngineInfo {
+        name: "scripted".to_owned(),
+        context_length: 32_768,
+        obeys_grammar: true,
+        is_local_cpu: true,
+    };
+    if !path.exists() {
+        return Ok(unknown);
+    }
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))?;
+    let run: RunInfo = serde_json::from_str(&text)
+        .with_context(|| format!("wanted the description of a run in `{}`", path.display()))?;
+    match run.settings.get("engine") {
+        Some(engine) => serde_json::from_value(engine.clone())
+            .with_context(|| format!("reading the engine in `{}`", path.display())),
+        None => Ok(EngineInfo { name: run.model, ..unknown }),
+    }
+}
+
+/// The last words of a prompt, enough to recognize it.
+fn end_of(prompt: &Prompt) -> String {
+    let text = prompt.messages.last().map_or("", |message| message.content.trim_end());
+    let from = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
+    text[from..].replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::Sampling;
+    use crate::prompt::{EstimateTokens, Message, Role};
+    use crate::run::row::CallOutcome;
+
+    fn request(content: &str, seed: u64) -> Request {
+        let message = Message { role: Role::User, content: content.to_owned() };
+        let sampling = Sampling {
+            n: 2,
+            temperature: 0.8,
+            top_p: 0.95,
+            top_k: 0,
+            min_p: 0.0,
+            max_tokens: 64,
+            stop: vec![],
+        };
+        Request { prompt: Prompt { messages: vec![message] }, sampling, grammar: None, seed }
+    }
+
+    fn row(request: &Request, sample: u64, bytes: &[u8]) -> String {
+        let (completion, completion_hex) = TrajectoryRow::completion_fields(bytes);
+        let row = TrajectoryRow {
+            version: 1,
+            instance: "i".to_owned(),
+            stage: "file".to_owned(),
+            sample,
+            request: request_name("recorded", request).unwrap(),
+            prompt: None,
+            completion,
+            completion_hex,
+            finish: "stop".to_owned(),
+            logprob: Some(-1.5),
+            usage: json!(Usage { prompt_tokens: 7, ..Usage::default() }),
+            outcome: CallOutcome::Answer(Value::Null),
+            details: Value::Null,
+        };
+        serde_json::to_string(&row).unwrap()
+    }
+
+    fn recorded(rows: &[String]) -> (tempfile::TempDir, ScriptedEngine) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunInfo::new("fix", "recorded", 1, Value::Null);
+        fs::write(folder.path().join("run.json"), serde_json::to_string(&run).unwrap()).unwrap();
+        fs::write(folder.path().join("trajectory.jsonl"), rows.join("\n")).unwrap();
+        let engine = ScriptedEngine::open(folder.path(), Box::new(EstimateTokens)).unwrap();
+        (folder, engine)
+    }
+
+    #[tokio::test]
+    async fn a_recorded_request_gets_its_completions_in_order() {
+        let asked = request("where is the bug?", 5);
+        let rows = [row(&asked, 4, b"second \xff"), row(&asked, 3, b"first")];
+        let (_folder, engine) = recorded(&rows);
+        let completions = engine.generate(&asked, &|_| {}).await.unwrap();
+        assert_eq!(completions[0].bytes, b"first");
+        assert_eq!(completions[1].bytes, b"second \xff");
+        assert_eq!(completions[0].usage.prompt_tokens, 7);
+        assert_eq!(engine.info().name, "recorded");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_not_recorded_is_described() {
+        let asked = request("where is the bug?", 5);
+        let (_folder, engine) = recorded(&[row(&asked, 0, b"only one")]);
+        let other = engine.generate(&request("where is the bug?", 6), &|_| {}).await.unwrap_err();
+        let message = format!("{other:#}");
+        assert!(message.contains("seed 6") && message.contains("where is the bug?"), "{message}");
+        let few = engine.generate(&asked, &|_| {}).await.unwrap_err();
+        assert!(few.to_string().contains("wanted 2 completions"), "{few}");
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trajectory.jsonl");
+        fs::write(&path, "{\"version\":").unwrap();
+        let Err(err) = ScriptedEngine::open(&path, Box::new(EstimateTokens)) else {
+            panic!("wanted an error");
+        };
+        assert!(format!("{err:#}").contains("line 1 of"), "{err:#}");
+    }
+}
