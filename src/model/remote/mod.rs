@@ -52,7 +52,7 @@ pub struct RemoteOptions {
 /// A context that even small servers have, where a server does not tell its own.
 const ASSUMED_CONTEXT: usize = 8_192;
 /// The longest wait that a server can ask for.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// How often an empty completion is asked for again before it is taken as the model's word.
 const EMPTY_RETRIES: usize = 2;
 

@@ -63,7 +63,7 @@ fn stream(texts: &[&str]) -> ResponseTemplate {
     for (index, text) in texts.iter().enumerate() {
         let grow = json!({ "choices": [{ "index": index, "delta": { "content": text } }] });
         let end = json!({ "choices": [{ "index": index, "delta": {}, "finish_reason": "stop" }] });
-        body.push_str(&format!("data: {grow}\n\ndata: {end}\n\n"));
+        body = format!("{body}data: {grow}\n\ndata: {end}\n\n");
     }
     body.push_str("data: [DONE]\n\n");
     ResponseTemplate::new(200).set_body_raw(body, "text/event-stream")
