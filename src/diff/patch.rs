@@ -377,8 +377,9 @@ mod tests {
                 Err(why) => format!("not applied: {why}"),
                 Ok(changes) => changes
                     .iter()
-                    .map(|c| format!("{} => {}\n", describe(c.before()), describe(c.after())))
-                    .collect(),
+                    .map(|c| format!("{} => {}", describe(c.before()), describe(c.after())))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             },
         };
         expect.assert_eq(&text);
@@ -392,8 +393,7 @@ mod tests {
                 a.py Regular "1\n2\n3\n4\n5\n6\n" => a.py Regular "1\n2\nthree\n4\n5\n6\n"
                 b.py Regular "x\n" => c d.py Regular "x\n"
                 nothing => new/__init__.py Regular ""
-                é.py Regular "end" => é.py Executable "END\n"
-            "#]],
+                é.py Regular "end" => é.py Executable "END\n""#]],
         );
     }
 
@@ -401,27 +401,19 @@ mod tests {
     fn plain_unified_diffs_apply() {
         check(
             "--- a/b.py\n+++ b/b.py\n@@ -1 +1 @@\n-x\n+y\n",
-            expect![[r#"
-            b.py Regular "x\n" => b.py Regular "y\n"
-        "#]],
+            expect![[r#"b.py Regular "x\n" => b.py Regular "y\n""#]],
         );
         check(
             "--- b.py\n+++ b.py\n@@ -1 +1,2 @@\n x\n+y\n",
-            expect![[r#"
-            b.py Regular "x\n" => b.py Regular "x\ny\n"
-        "#]],
+            expect![[r#"b.py Regular "x\n" => b.py Regular "x\ny\n""#]],
         );
         check(
             "--- /dev/null\n+++ b/n.py\n@@ -0,0 +1 @@\n+y\n",
-            expect![[r#"
-            nothing => n.py Regular "y\n"
-        "#]],
+            expect![[r#"nothing => n.py Regular "y\n""#]],
         );
         check(
             "--- a/b.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n",
-            expect![[r#"
-            b.py Regular "x\n" => nothing
-        "#]],
+            expect![[r#"b.py Regular "x\n" => nothing"#]],
         );
         check(" \n", expect![[""]]);
     }
@@ -434,9 +426,9 @@ mod tests {
         );
         check(
             "--- a/a.py\n+++ b/a.py\n@@ -2,3 +2,3 @@\n 4\n-5\n+five\n 6\n",
-            expect![[r#"
-            a.py Regular "1\n2\n3\n4\n5\n6\n" => a.py Regular "1\n2\n3\n4\nfive\n6\n"
-        "#]],
+            expect![[
+                r#"a.py Regular "1\n2\n3\n4\n5\n6\n" => a.py Regular "1\n2\n3\n4\nfive\n6\n""#
+            ]],
         );
         check(
             "--- a/a.py\n+++ b/a.py\n@@ -4,3 +4,3 @@\n 4\n-V\n+five\n 6\n",

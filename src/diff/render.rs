@@ -196,7 +196,7 @@ mod tests {
         let (base, new) = ("1\n2\n3\n4\n5\n6\n7\n8\n9\n", "1\n2\n3\n4\n5\nsix\n7\n8\n9");
         check(
             &[changed(state("a b.py", Regular, base), state("a b.py", Executable, new))],
-            expect![[r#"
+            expect![[r"
                 diff --git a/a b.py b/a b.py
                 old mode 100644
                 new mode 100755
@@ -214,7 +214,7 @@ mod tests {
                 -9
                 +9
                 \ No newline at end of file
-            "#]],
+            "]],
         );
         check(&[changed(state("a", Regular, base), state("a", Regular, base))], expect![[""]]);
     }
@@ -295,7 +295,7 @@ mod tests {
             let before = state(&path, FileKind::Regular, &base);
             let after = state(to.as_deref().unwrap_or(&path), FileKind::Executable, &new);
             let changes = vec![
-                changed(before.clone(), after),
+                changed(before, after),
                 FileChange::Created(state("~1", FileKind::Regular, &base)),
                 FileChange::Deleted(state("~2", FileKind::Regular, &new)),
             ];
@@ -307,7 +307,7 @@ mod tests {
             let patch = Patch::parse(&render(&changes)).unwrap();
             let mut applied = patch.apply(&base).unwrap();
             applied.sort_by_key(|change| change.path().clone());
-            let mut wanted = changes.clone();
+            let mut wanted = changes;
             wanted.sort_by_key(|change| change.path().clone());
             prop_assert_eq!(applied, wanted);
         }
