@@ -48,6 +48,7 @@ pub struct IndexOptions {
 pub struct Index {
     snapshot: Arc<Snapshot>,
     files: BTreeMap<RepoPath, IndexedFile>,
+    tests: TestRule,
     /// Outlines that came from the cache.
     n_cached: usize,
 }
@@ -100,7 +101,7 @@ impl Index {
         if let Err(err) = cache.write(|blob| blobs.contains(&blob)) {
             tracing::debug!("outlines are not kept for the next run: {err:#}");
         }
-        Ok(Self { snapshot, files, n_cached })
+        Ok(Self { snapshot, files, tests, n_cached })
     }
 
     pub fn snapshot(&self) -> &Arc<Snapshot> {
@@ -112,8 +113,9 @@ impl Index {
         self.files.get(path)?.outline.as_ref()
     }
 
+    /// Whether a path is a test's, whether or not the snapshot has it.
     pub fn is_test(&self, path: &RepoPath) -> bool {
-        self.files.get(path).is_some_and(|file| file.is_test)
+        self.files.get(path).map_or_else(|| self.tests.is_test(path), |file| file.is_test)
     }
 
     /// The readable files that are neither tests nor ignored, in path order, with their outlines.

@@ -108,6 +108,11 @@ impl Text {
         }
     }
 
+    /// The UTF-8 file of that content, whatever its first lines say about an encoding.
+    pub fn from_content(content: &str) -> Self {
+        Self::split(TextEncoding::Utf8, content, content.as_bytes(), 0)
+    }
+
     fn decode_utf16(bytes: &[u8], encoding: TextEncoding) -> Result<Self, NotText> {
         let rules = if encoding == TextEncoding::Utf16Le { UTF_16LE } else { UTF_16BE };
         let content = rules
