@@ -1,6 +1,16 @@
 //! Inputs of products: rows of activations, as int8 with a scale for every 32, as floats, or both.
 
+use rayon::prelude::*;
+
 use crate::model::kernels::Isa;
+use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::model::kernels::layout::{GROUPS, PART};
+
+/// Parts of a row that lie together; see [`Activations::parts`].
+pub(super) const CHUNK: usize = 8;
+
+/// Values below which splitting the work over threads costs more than it brings.
+const SMALL: usize = 1 << 15;
 
 /// In which form a product wants its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,52 +24,304 @@ pub enum Form {
 
 impl Form {
     /// The form that serves both products.
+    #[must_use]
     pub fn and(self, other: Self) -> Self {
         if self == other { self } else { Self::Both }
     }
+
+    pub(super) fn has_ints(self) -> bool {
+        self != Self::Float
+    }
+
+    pub(super) fn has_floats(self) -> bool {
+        self != Self::Int8
+    }
+}
+
+/// 32 activations of one row: `scale * quants`, with what the kernels need of their sums.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct ActivationPart {
+    /// From -127 to 127.
+    pub(super) quants: [[i8; 4]; GROUPS],
+    pub(super) scale: f32,
+    /// `scale` times the sum of all quants.
+    pub(super) scaled_sum: f32,
+    /// Minus the sums of the first two and of the last two quants of every four.
+    pub(super) negative_sums: [i16; 2],
+    /// The same for each 16 columns.
+    pub(super) negative_half_sums: [[i16; 2]; 2],
+}
+
+impl ActivationPart {
+    const EMPTY: Self = Self {
+        quants: [[0; 4]; GROUPS],
+        scale: 0.0,
+        scaled_sum: 0.0,
+        negative_sums: [0; 2],
+        negative_half_sums: [[0; 2]; 2],
+    };
 }
 
 /// Rows of activations, quantized once for all products that read them.
 ///
-/// The buffers are reused: keep one value per place in the layer and fill it again.
+/// The buffers are reused: keep one value per place in the layer and fill it again. Values must be
+/// finite.
 #[derive(Debug)]
 pub struct Activations {
-    pub isa: Isa,
+    isa: Isa,
+    rows: usize,
+    cols: usize,
+    form: Form,
+    parts: Vec<ActivationPart>,
+    floats: Vec<f32>,
 }
 
 impl Activations {
     pub fn new(isa: Isa) -> Self {
-        Self { isa }
+        Self { isa, rows: 0, cols: 0, form: Form::Both, parts: Vec::new(), floats: Vec::new() }
     }
 
     /// Takes `values`, rows of `cols` (a multiple of 32 for [`Form::Int8`]).
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
     pub fn quantize(&mut self, values: &[f32], cols: usize, form: Form) {
-        let _ = (values, cols, form);
-        unimplemented!()
+        self.fill(&Input::Plain(values), values.len(), cols, form);
     }
 
     /// Takes the RMS norm of each row of `values`: `x / sqrt(mean(x²) + epsilon) * weight`.
     /// The rows are as long as `weight`.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
     pub fn quantize_normed(&mut self, values: &[f32], weight: &[f32], epsilon: f32, form: Form) {
-        let _ = (values, weight, epsilon, form);
-        unimplemented!()
+        let cols = weight.len();
+        let factors = norm_factors(self.isa, values, cols, epsilon);
+        let input = Input::Normed { values, weight, factors: &factors };
+        self.fill(&input, values.len(), cols, form);
     }
 
     /// Takes `silu(gate) * up`, rows of `cols`.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
     pub fn quantize_gated(&mut self, gate: &[f32], up: &[f32], cols: usize, form: Form) {
-        let _ = (gate, up, cols, form);
-        unimplemented!()
+        assert_eq!(gate.len(), up.len(), "gate and up are of one size");
+        self.fill(&Input::Gated { gate, up }, gate.len(), cols, form);
     }
 
     /// How many rows it holds.
-    pub fn rows(&self) -> usize {
-        unimplemented!()
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub(super) const fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(super) const fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Up to [`CHUNK`] parts of `row`, where `chunk` counts from the first column. Chunks of all
+    /// rows lie one after another, so that products walk through memory in one direction.
+    #[inline(always)]
+    pub(super) fn parts(&self, chunk: usize, row: usize) -> &[ActivationPart] {
+        let width = CHUNK.min(self.cols / PART - chunk * CHUNK);
+        let start = chunk * CHUNK * self.rows + row * width;
+        &self.parts[start..start + width]
+    }
+
+    /// One row as floats, where the form has them.
+    pub(super) fn floats(&self, row: usize) -> &[f32] {
+        &self.floats[row * self.cols..(row + 1) * self.cols]
+    }
+
+    fn fill(&mut self, input: &Input<'_>, len: usize, cols: usize, form: Form) {
+        assert!(0 < cols && len.is_multiple_of(cols), "activations are whole rows");
+        (self.rows, self.cols, self.form) = (len / cols, cols, form);
+        let (isa, rows) = (self.isa, self.rows);
+        if form.has_ints() {
+            assert!(cols.is_multiple_of(PART), "rows of activations are whole parts of 32");
+            self.parts.resize(len / PART, ActivationPart::EMPTY);
+            let quantize = |chunk: usize, parts: &mut [ActivationPart]| {
+                dispatch(
+                    isa,
+                    QuantizeChunk { input, cols, first: chunk * CHUNK * PART, parts, rows },
+                );
+            };
+            let chunks = CHUNK * rows.max(1);
+            if len < SMALL {
+                self.parts.chunks_mut(chunks).enumerate().for_each(|(i, p)| quantize(i, p));
+            } else {
+                self.parts.par_chunks_mut(chunks).enumerate().for_each(|(i, p)| quantize(i, p));
+            }
+        }
+        if form.has_floats() {
+            self.floats.resize(len, 0.0);
+            let copy = |row: usize, floats: &mut [f32]| {
+                dispatch(isa, CopyRow { input, start: row * cols, cols, floats });
+            };
+            self.floats
+                .par_chunks_mut(cols)
+                .enumerate()
+                .for_each(|(row, floats)| copy(row, floats));
+        }
+    }
+}
+
+/// What activations are computed from, element by element.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Plain(&'a [f32]),
+    Normed { values: &'a [f32], weight: &'a [f32], factors: &'a [f32] },
+    Gated { gate: &'a [f32], up: &'a [f32] },
+}
+
+impl Input<'_> {
+    /// The 16 values from index `at` on.
+    #[inline(always)]
+    fn load<L: Lanes>(&self, lanes: L, at: usize, cols: usize) -> L::Floats {
+        match *self {
+            Self::Plain(values) => lanes.floats(sixteen(values, at)),
+            Self::Normed { values, weight, factors } => {
+                let factor = lanes.splat(factors[at / cols]);
+                let normed = lanes.mul(lanes.floats(sixteen(values, at)), factor);
+                lanes.mul(normed, lanes.floats(sixteen(weight, at % cols)))
+            }
+            Self::Gated { gate, up } => {
+                let gate = lanes.floats(sixteen(gate, at));
+                let one = lanes.splat(1.0);
+                let exp = lanes.exp(lanes.sub(lanes.splat(0.0), gate));
+                let silu = lanes.div(gate, lanes.add(one, exp));
+                lanes.mul(silu, lanes.floats(sixteen(up, at)))
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn sixteen(values: &[f32], at: usize) -> &[f32; LANES] {
+    values[at..].first_chunk().expect("rows are whole sixteens")
+}
+
+/// Quantizes one chunk of columns of all rows.
+struct QuantizeChunk<'a> {
+    input: &'a Input<'a>,
+    cols: usize,
+    /// The chunk's first column.
+    first: usize,
+    rows: usize,
+    parts: &'a mut [ActivationPart],
+}
+
+impl Kernel for QuantizeChunk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let width = self.parts.len() / self.rows;
+        for (row, parts) in self.parts.chunks_mut(width).enumerate() {
+            for (i, part) in parts.iter_mut().enumerate() {
+                let at = row * self.cols + self.first + i * PART;
+                let left = self.input.load(lanes, at, self.cols);
+                let right = self.input.load(lanes, at + LANES, self.cols);
+                *part = quantize_part(lanes, left, right);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn quantize_part<L: Lanes>(lanes: L, left: L::Floats, right: L::Floats) -> ActivationPart {
+    let largest = lanes.largest(lanes.max(lanes.abs(left), lanes.abs(right)));
+    // Below this the factor could overflow; such values are nothing beside any others.
+    let factor = if largest < 1e-30 { 0.0 } else { 127.0 / largest };
+    let mut part = ActivationPart { scale: largest / 127.0, ..ActivationPart::EMPTY };
+    for (half, values) in [left, right].into_iter().enumerate() {
+        let ints = lanes.round(lanes.mul(values, lanes.splat(factor)));
+        let quants = lanes.narrow(ints);
+        let mut sums = [0i16; 2];
+        for (group, quants) in quants.as_chunks::<4>().0.iter().enumerate() {
+            part.quants[4 * half + group] = *quants;
+            sums[0] -= i16::from(quants[0]) + i16::from(quants[1]);
+            sums[1] -= i16::from(quants[2]) + i16::from(quants[3]);
+        }
+        part.negative_half_sums[half] = sums;
+        part.negative_sums[0] += sums[0];
+        part.negative_sums[1] += sums[1];
+    }
+    let sum = -(i32::from(part.negative_sums[0]) + i32::from(part.negative_sums[1]));
+    part.scaled_sum = part.scale * sum as f32;
+    part
+}
+
+/// Computes one row as floats; what is past the last whole sixteen is taken one by one.
+struct CopyRow<'a> {
+    input: &'a Input<'a>,
+    start: usize,
+    cols: usize,
+    floats: &'a mut [f32],
+}
+
+impl Kernel for CopyRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let (blocks, rest) = self.floats.as_chunks_mut::<LANES>();
+        assert!(rest.is_empty(), "rows of activations are whole sixteens");
+        for (i, block) in blocks.iter_mut().enumerate() {
+            lanes.store(self.input.load(lanes, self.start + i * LANES, self.cols), block);
+        }
     }
 }
 
 /// RMS norm of each row in place (as [`Activations::quantize_normed`] computes it), for the norms
 /// of queries and keys in Qwen3 and for callers that want the floats.
+///
+/// # Panics
+/// Where the lengths do not fit.
 pub fn rms_norm(isa: Isa, values: &mut [f32], weight: &[f32], epsilon: f32) {
-    let _ = (isa, values, weight, epsilon);
-    unimplemented!()
+    let cols = weight.len();
+    let factors = norm_factors(isa, values, cols, epsilon);
+    values.par_chunks_mut(cols).with_min_len(SMALL / cols).zip(&factors).for_each(
+        |(row, &factor)| {
+            for (value, weight) in row.iter_mut().zip(weight) {
+                *value = *value * factor * weight;
+            }
+        },
+    );
+}
+
+/// `1 / sqrt(mean(x²) + epsilon)` of each row.
+fn norm_factors(isa: Isa, values: &[f32], cols: usize, epsilon: f32) -> Vec<f32> {
+    assert!(cols.is_multiple_of(LANES), "rows to be normed are whole sixteens");
+    assert!(values.len().is_multiple_of(cols), "values are whole rows");
+    let factor = |row: &[f32]| {
+        let mean = dispatch(isa, SumOfSquares(row)) / cols as f32;
+        1.0 / (mean + epsilon).sqrt()
+    };
+    values.par_chunks(cols).with_min_len((SMALL / cols).max(1)).map(factor).collect()
+}
+
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl Kernel for SumOfSquares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> f32 {
+        let mut sum = lanes.splat(0.0);
+        for values in self.0.as_chunks::<LANES>().0 {
+            let values = lanes.floats(values);
+            sum = lanes.mul_add(values, values, sum);
+        }
+        lanes.sum(sum)
+    }
 }

@@ -5,10 +5,10 @@
 //! 1. [`activation::Activations::quantize_normed`] takes the residual stream through RMS norm to
 //!    int8 in one pass;
 //! 2. [`product::multiply`] computes q, k and v from it together;
-//! 3. [`rotary::RotaryTable::rotate`] turns q and k in place, [`attention::KvSegment::append`]
-//!    stores k and v, [`attention::attend`] reads them;
-//! 4. [`activation::Activations::quantize`], then [`product::multiply`] with [`product::Store::Add`]
-//!    puts the output projection onto the residual stream;
+//! 3. [`rotary::Rotary::rotate`] turns q and k in place, [`kv::KvSegment::append`] stores k and v,
+//!    [`attention::attend`] reads them;
+//! 4. [`activation::Activations::quantize`], then [`product::multiply`] with
+//!    [`product::Store::Add`] puts the output projection onto the residual stream;
 //! 5. the same for the feed-forward half with [`activation::Activations::quantize_gated`].
 //!
 //! Call them from inside a rayon pool (`pool.install(|| …)` around a whole forward pass): they
@@ -20,12 +20,34 @@
 //! [`Isa`]: integer parts are exact, and floating-point parts use the same fused operations in
 //! the same order everywhere.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel gets its instructions by being inlined into the function that has them"
+)]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over a tile's rows index several arrays, and must not become closures"
+)]
+
 pub mod activation;
 pub mod attention;
+pub mod kv;
 pub mod packed;
 pub mod product;
 pub mod quant;
 pub mod rotary;
+
+#[cfg(test)]
+mod attention_tests;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+mod layout;
+mod portable;
+#[cfg(test)]
+mod tests;
 
 use std::str::FromStr;
 
