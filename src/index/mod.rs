@@ -22,6 +22,8 @@ use sha1::{Digest, Sha1};
 use crate::index::cache::BlobCache;
 use crate::index::language::{Language, RuleBook};
 use crate::index::outline::Outline;
+use crate::index::retrieval::terms::{FileTerms, TERMS_VERSION};
+use crate::index::retrieval::words::TermId;
 use crate::index::test_files::{TestRule, parse_globs};
 use crate::repo::blob::BlobId;
 use crate::repo::path::RepoPath;
@@ -56,6 +58,8 @@ pub struct Index {
 #[derive(Debug)]
 struct IndexedFile {
     outline: Option<Arc<Outline>>,
+    /// Of source files only.
+    terms: Option<FileTerms>,
     is_test: bool,
     is_ignored: bool,
 }
@@ -71,35 +75,48 @@ impl Index {
             Some(folder) => BlobCache::open(folder, &options.repository, "outline"),
             None => BlobCache::none(),
         };
+        let mut terms_cache = match &options.cache {
+            Some(folder) => BlobCache::open(folder, &options.repository, "terms"),
+            None => BlobCache::none(),
+        };
         let rules = RuleBook::default();
         let outlines: Vec<_> = snapshot
             .files()
             .par_iter()
             .map(|(path, entry)| {
+                let is_test = tests.is_test(path);
+                let is_ignored = ignored.is_match(path.as_str());
                 if !matches!(entry.kind, FileKind::Regular | FileKind::Executable)
                     || snapshot.max_file_bytes() < entry.bytes
                 {
-                    return (path, Outlined::default());
+                    return (path, is_test, is_ignored, Outlined::default());
                 }
-                (path, outline_of_file(&snapshot, path, entry.blob, &rules, &cache))
+                let known = Known { rules: &rules, outlines: &cache, terms: &terms_cache };
+                let wants_terms = !is_test && !is_ignored;
+                let outlined = outline_of_file(&snapshot, path, entry.blob, known, wants_terms);
+                (path, is_test, is_ignored, outlined)
             })
             .collect();
         let mut files = BTreeMap::new();
         let mut n_cached = 0;
-        for (path, outlined) in outlines {
+        for (path, is_test, is_ignored, outlined) in outlines {
             n_cached += usize::from(outlined.is_cached);
             if let Some((blob, version)) = outlined.key {
                 cache.add(blob, version, &outlined.outline);
             }
-            let is_test = tests.is_test(path);
-            let is_ignored = ignored.is_match(path.as_str());
+            if let Some((blob, version)) = outlined.terms_key {
+                terms_cache.add(blob, version, &outlined.terms);
+            }
             let outline = outlined.outline.map(Arc::new);
-            files.insert(path.clone(), IndexedFile { outline, is_test, is_ignored });
+            let terms = outlined.terms;
+            files.insert(path.clone(), IndexedFile { outline, terms, is_test, is_ignored });
         }
         let blobs = snapshot.files().values().map(|entry| entry.blob);
         let blobs: std::collections::BTreeSet<BlobId> = blobs.collect();
-        if let Err(err) = cache.write(|blob| blobs.contains(&blob)) {
-            tracing::debug!("outlines are not kept for the next run: {err:#}");
+        for cache in [&mut cache, &mut terms_cache] {
+            if let Err(err) = cache.write(|blob| blobs.contains(&blob)) {
+                tracing::debug!("the index is not kept for the next run: {err:#}");
+            }
         }
         Ok(Self { snapshot, files, tests, n_cached })
     }
@@ -111,6 +128,11 @@ impl Index {
     /// What a file defines; `None` where it is no readable text.
     pub fn outline(&self, path: &RepoPath) -> Option<&Arc<Outline>> {
         self.files.get(path)?.outline.as_ref()
+    }
+
+    /// The terms of a source file; `None` for all others.
+    pub fn terms(&self, path: &RepoPath) -> Option<&FileTerms> {
+        self.files.get(path)?.terms.as_ref()
     }
 
     /// Whether a path is a test's, whether or not the snapshot has it.
@@ -147,28 +169,55 @@ fn outline_by(language: Option<&'static Language>, text: &Text, rules: &RuleBook
 #[derive(Default)]
 struct Outlined {
     outline: Option<Outline>,
+    terms: Option<FileTerms>,
     is_cached: bool,
-    /// Under which it is to be kept.
+    /// Under which the outline is to be kept.
     key: Option<(BlobId, u64)>,
+    /// Under which the terms are to be kept.
+    terms_key: Option<(BlobId, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    rules: &'a RuleBook,
+    outlines: &'a BlobCache,
+    terms: &'a BlobCache,
 }
 
 fn outline_of_file(
     snapshot: &Snapshot,
     path: &RepoPath,
     blob: BlobId,
-    rules: &RuleBook,
-    cache: &BlobCache,
+    known: Known<'_>,
+    wants_terms: bool,
 ) -> Outlined {
     let language = language::of_path(path);
     let version = version_of(language);
-    if let Some(outline) = cache.get(blob, version) {
-        return Outlined { outline, is_cached: true, key: None };
-    }
+    let extension = path.extension().unwrap_or_default();
+    // Terms stand by symbol, so that they go with the outline; comments are found by extension.
+    let terms_version = version ^ TERMS_VERSION ^ u64::from(TermId::of(extension).0);
+    let outline: Option<Option<Outline>> = known.outlines.get(blob, version);
+    let is_cached = outline.is_some();
+    let terms: Option<Option<FileTerms>> =
+        if wants_terms { known.terms.get(blob, terms_version) } else { Some(None) };
+    let (outline, terms) = match (outline, terms) {
+        (Some(outline), Some(terms)) => {
+            return Outlined { outline, terms, is_cached, ..Outlined::default() };
+        }
+        missing => missing,
+    };
     let Ok(bytes) = snapshot.read_bytes(path) else { return Outlined::default() };
-    let outline = Text::decode(&bytes).ok().map(|text| outline_by(language, &text, rules));
     // A work-tree file may have changed since it was listed; its outline is good for this run only.
-    let key = (blob == BlobId::of(&bytes)).then_some((blob, version));
-    Outlined { outline, is_cached: false, key }
+    let is_listed = blob == BlobId::of(&bytes);
+    let text = Text::decode(&bytes).ok();
+    let key = (is_listed && outline.is_none()).then_some((blob, version));
+    let outline = outline
+        .unwrap_or_else(|| text.as_ref().map(|text| outline_by(language, text, known.rules)));
+    let terms_key = (is_listed && terms.is_none()).then_some((blob, terms_version));
+    let terms = terms.unwrap_or_else(|| {
+        Some(FileTerms::read(text.as_ref()?.content(), outline.as_ref()?, extension))
+    });
+    Outlined { outline, terms, is_cached, key, terms_key }
 }
 
 /// Stands for everything besides the blob that decides how an outline comes out.

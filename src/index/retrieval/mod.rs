@@ -3,9 +3,28 @@
 //! It sees the issue, the snapshot, and the ancestors of the snapshot's commit; never a gold patch
 //! and never later history. Every score carries the reasons that it is made of.
 
+pub mod frames;
+pub mod issue;
+pub mod terms;
+pub mod words;
+
+#[cfg(test)]
+mod examples;
+mod files;
+
+mod imports;
+mod scan;
+mod segments;
+mod symbols;
+
 use serde::Serialize;
 
+use crate::index::Index;
 use crate::index::outline::SymbolKind;
+use crate::index::retrieval::files::FileScores;
+use crate::index::retrieval::issue::Issue;
+use crate::index::retrieval::scan::{Document, Query, Scan};
+use crate::index::retrieval::symbols::rank_symbols;
 use crate::repo::path::RepoPath;
 
 /// How much of a ranking to make.
@@ -80,10 +99,42 @@ pub enum Signal {
     Words,
     /// Files that import this one, or that it imports, rank high.
     Imports,
-    /// Earlier commits changed it, more than most.
-    History,
-    /// The kind of file: an example, a document's configuration, a re-exporting `__init__`.
-    FileKind,
+    /// One of its symbols holds many of the words.
+    BestSymbol,
+    /// Words of the issue name the file.
+    FileName,
+    /// The kind of file or symbol: no source code, an example, a script beside the product.
+    Kind,
     /// For a symbol: the rank of its file.
     File,
+}
+
+/// Ranks the source files of an index, and their symbols, for an issue whose first line is its
+/// title.
+///
+/// It looks at every term of every file once, so that its time grows with the repository alone;
+/// of an issue of any length it reads a bounded part.
+pub fn rank(index: &Index, issue: &str, options: &RankOptions) -> Ranking {
+    let documents = index
+        .source_files()
+        .filter_map(|(path, outline)| Some(Document { path, outline, terms: index.terms(path)? }))
+        .collect::<Vec<_>>();
+    let issue = Issue::parse(issue);
+    let query = Query::new(&issue);
+    let scan = Scan::new(&documents, &query);
+    let scores = FileScores::new(&documents, &issue, &query, &scan);
+    let mut symbols = rank_symbols(&documents, &issue, &query, &scan, &scores);
+    let ranked = scores.order.iter().take(options.max_files).map(|file| {
+        let path = documents[*file].path.clone();
+        let of_file = symbols.iter().filter(|symbol| symbol.path == path);
+        RankedFile {
+            score: scores.scores[*file],
+            reasons: scores.reasons(*file, &query, &scan),
+            symbols: of_file.take(options.max_symbols_per_file).cloned().collect(),
+            path,
+        }
+    });
+    let files = ranked.collect();
+    symbols.truncate(options.max_symbols);
+    Ranking { files, symbols }
 }
