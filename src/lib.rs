@@ -12,6 +12,7 @@ pub mod search_replace;
 
 pub mod config;
 pub mod index;
+pub mod instance;
 pub mod run;
 pub mod sandbox;
 
@@ -19,5 +20,6 @@ pub mod model;
 pub mod stage;
 
 pub mod pipeline;
+pub mod report;
 
 pub mod commands;

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
 
 pub mod completions;
+pub mod eval;
 pub mod model;
 pub mod output;
 
@@ -29,6 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Completions(completions::CompletionsArgs),
+    Eval(eval::EvalArgs),
     Model(model::ModelArgs),
 }
 
@@ -60,6 +62,7 @@ pub struct Interrupted;
 pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Completions(args) => completions::completions(args),
+        Command::Eval(args) => eval::eval(args, cli.quiet),
         Command::Model(args) => model::model(args, cli.quiet),
     }
 }
