@@ -6,6 +6,8 @@
 //! Lines end at `\n` or `\r\n` and nowhere else: a form feed, a lone `\r` or U+2028 is part of its
 //! line, as compilers, `git` and tree-sitter count.
 
+use std::ops::Range;
+
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// A decoded file.
@@ -49,11 +51,11 @@ pub enum Ending {
     None,
 }
 
-/// One line of a file to be put together by [`Text::assemble`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of a file to be put together by [`Text::assemble`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// The base line of that index, byte for byte.
-    Kept(usize),
+    /// The base lines of these indices, byte for byte.
+    Kept(Range<usize>),
     New(&'a str, Ending),
 }
 
@@ -189,11 +191,17 @@ impl Text {
     /// The bytes of a line with its end, as the file has them. The first line of a file with a
     /// byte order mark starts with that mark, so that all raw lines in order are the file.
     pub fn raw_line(&self, line_idx: usize) -> &[u8] {
+        self.raw_lines(line_idx..line_idx + 1)
+    }
+
+    /// The bytes of a run of lines, as those of [`Self::raw_line`] one behind the other.
+    pub fn raw_lines(&self, lines: Range<usize>) -> &[u8] {
         match &self.raw {
-            None => &self.content.as_bytes()[self.start_of(line_idx)..self.start_of(line_idx + 1)],
+            None => &self.content.as_bytes()[self.start_of(lines.start)..self.start_of(lines.end)],
             Some(raw) => {
-                let end = raw.starts.get(line_idx + 1).map_or(raw.bytes.len(), |&at| at as usize);
-                &raw.bytes[raw.starts[line_idx] as usize..end]
+                let start_of =
+                    |idx| raw.starts.get(idx).map_or(raw.bytes.len(), |&at: &u32| at as usize);
+                &raw.bytes[start_of(lines.start)..start_of(lines.end)]
             }
         }
     }
@@ -267,9 +275,10 @@ impl Text {
         let mut bytes = self.mark().to_vec();
         for piece in pieces {
             match piece {
-                Piece::Kept(line_idx) => {
-                    let mark = if line_idx == 0 { self.mark().len() } else { 0 };
-                    bytes.extend_from_slice(&self.raw_line(line_idx)[mark..]);
+                Piece::Kept(lines) if lines.is_empty() => {}
+                Piece::Kept(lines) => {
+                    let mark = if lines.start == 0 { self.mark().len() } else { 0 };
+                    bytes.extend_from_slice(&self.raw_lines(lines)[mark..]);
                 }
                 Piece::New(line, ending) => bytes.extend(self.encode_line(line, ending)?),
             }
@@ -346,7 +355,7 @@ mod tests {
                 let raw: Vec<u8> =
                     (0..text.n_lines()).flat_map(|i| text.raw_line(i)).copied().collect();
                 assert_eq!(raw, bytes, "raw lines are the file");
-                let kept = (0..text.n_lines()).map(Piece::Kept);
+                let kept = (0..text.n_lines()).map(|idx| Piece::Kept(idx..idx + 1));
                 assert_eq!(text.assemble(kept).unwrap(), bytes, "kept pieces are the file");
                 let lines: Vec<_> =
                     (0..text.n_lines()).map(|i| (text.line(i), text.ending(i))).collect();
@@ -419,7 +428,7 @@ mod tests {
     #[test]
     fn the_byte_order_mark_stays_first_whatever_line_is_replaced() {
         let text = Text::decode(b"\xef\xbb\xbfa\nb\n").unwrap();
-        let edited = text.assemble([Piece::New("x", Ending::Lf), Piece::Kept(0), Piece::Kept(1)]);
+        let edited = text.assemble([Piece::New("x", Ending::Lf), Piece::Kept(0..1), Piece::Kept(1..2)]);
         assert_eq!(edited.unwrap(), b"\xef\xbb\xbfx\na\nb\n");
     }
 }

@@ -212,7 +212,7 @@ impl<'a> Plan<'a> {
                 return Err(ApplyEditsError::NotText { path: path.clone(), why: why.clone() });
             }
         };
-        let bytes = assembled(path, &text, (0..text.n_lines()).map(Piece::Kept))?;
+        let bytes = assembled(path, &text, [Piece::Kept(0..text.n_lines())])?;
         let before = FileState { path: path.clone(), kind, bytes };
         if self.is_deleted {
             return Ok(FileChange::Deleted(before));
@@ -275,15 +275,16 @@ impl<'a> Plan<'a> {
                 return Err(ApplyEditsError::OverlappingEdits { path: path.clone(), line });
             }
         }
-        let mut lines = Vec::with_capacity(text.n_lines() + 16);
+        let mut lines = Vec::new();
         let (mut at, mut end) = (0, None);
         for placed in placed {
-            lines.extend((at..placed.base.start).map(Line::Kept));
+            lines.push(Lines::Kept(at..placed.base.start));
             lines.extend(placed.lines);
             at = placed.base.end;
             end = placed.end;
         }
-        lines.extend((at..text.n_lines()).map(Line::Kept));
+        lines.push(Lines::Kept(at..text.n_lines()));
+        lines.retain(|lines| !matches!(lines, Lines::Kept(run) if run.is_empty()));
         assembled(path, text, with_endings(text, &lines, end))
     }
 }
@@ -318,10 +319,10 @@ pub fn windows_of(path: &RepoPath, text: &Text, scope: &Scope) -> Vec<Range<usiz
     joined
 }
 
-/// A line of the edited file.
+/// Base lines that the edited file keeps, or one that it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
-    Kept(usize),
+enum Lines {
+    Kept(Range<usize>),
     New(String),
 }
 
@@ -335,7 +336,7 @@ enum End {
 /// A replacement with the base lines that it replaces.
 struct Placed {
     base: Range<usize>,
-    lines: Vec<Line>,
+    lines: Vec<Lines>,
     end: Option<End>,
 }
 
@@ -369,19 +370,19 @@ impl Placed {
         };
 
         let new_line = |line: &String| {
-            let adjusted = place.by.adjusted(line).map(Line::New);
+            let adjusted = place.by.adjusted(line).map(Lines::New);
             adjusted.ok_or_else(|| not_found(path, text, windows, &search.lines))
         };
         let mut lines = Vec::with_capacity(replace.lines.len());
         let mut at = 0;
         for change in diff_lines(&search.lines[..n_base], &replace.lines) {
-            lines.extend((at..change.base.start).map(|idx| Line::Kept(base.start + idx)));
+            lines.push(Lines::Kept(base.start + at..base.start + change.base.start));
             for line in &replace.lines[change.new] {
                 lines.push(new_line(line)?);
             }
             at = change.base.end;
         }
-        lines.extend((at..n_base).map(|idx| Line::Kept(base.start + idx)));
+        lines.push(Lines::Kept(base.start + at..base.end));
         Ok(Self { base, lines, end })
     }
 }
@@ -432,18 +433,24 @@ fn not_found(
     }
 }
 
-/// The lines with the endings that they get.
-fn with_endings<'a>(text: &'a Text, lines: &'a [Line], end: Option<End>) -> Vec<Piece<'a>> {
+/// The lines with the endings that they get. Runs of kept lines are not empty.
+fn with_endings<'a>(text: &'a Text, lines: &'a [Lines], end: Option<End>) -> Vec<Piece<'a>> {
     let mut above = match text.n_lines() {
         0 => Ending::Lf,
         _ if text.ending(0) == Ending::None => Ending::Lf,
         _ => text.ending(0),
     };
-    let mut pieces = Vec::with_capacity(lines.len());
-    for (idx, line) in lines.iter().enumerate() {
-        let natural = match line {
-            Line::Kept(line_idx) => text.ending(*line_idx),
-            Line::New(_) => above,
+    let mut pieces = Vec::with_capacity(lines.len() + 1);
+    for (idx, part) in lines.iter().enumerate() {
+        // Of kept lines, only the last one may have to end in another way than it did.
+        if let Lines::Kept(run) = part
+            && 1 < run.len()
+        {
+            above = text.ending(run.end - 2);
+        }
+        let natural = match part {
+            Lines::Kept(run) => text.ending(run.end - 1),
+            Lines::New(_) => above,
         };
         let terminated = if natural == Ending::None { above } else { natural };
         let ending = match end {
@@ -452,11 +459,14 @@ fn with_endings<'a>(text: &'a Text, lines: &'a [Line], end: Option<End>) -> Vec<
             Some(End::Newline) => terminated,
             None => natural,
         };
-        pieces.push(match line {
-            Line::Kept(line_idx) if text.ending(*line_idx) == ending => Piece::Kept(*line_idx),
-            Line::Kept(line_idx) => Piece::New(text.line(*line_idx), ending),
-            Line::New(text) => Piece::New(text, ending),
-        });
+        match part {
+            Lines::Kept(run) if ending == natural => pieces.push(Piece::Kept(run.clone())),
+            Lines::Kept(run) => {
+                pieces.push(Piece::Kept(run.start..run.end - 1));
+                pieces.push(Piece::New(text.line(run.end - 1), ending));
+            }
+            Lines::New(line) => pieces.push(Piece::New(line, ending)),
+        }
         if ending != Ending::None {
             above = ending;
         }
@@ -561,6 +571,33 @@ mod tests {
             `a.py` has no such lines where they were shown: `def g():`
             hint: they stand at line 4, which was not shown"]]
         .assert_eq(&outcome(files(TWICE), &block, &scope));
+    }
+
+    #[test]
+    fn a_file_that_was_not_shown_is_not_edited() {
+        let scope = Scope { windows: Some(lines_of_a(0..2)), preferred: BTreeMap::new() };
+        let base = files("//- /a.py\nx\n//- /b.py\ny\n");
+        let block = edit_of("b.py", "y\n", "z\n");
+        expect![[r"
+            `b.py` has no such lines where they were shown: `y`
+            hint: they stand at line 1, which was not shown"]]
+        .assert_eq(&outcome(base, &block, &scope));
+    }
+
+    #[test]
+    fn files_of_any_language_are_edited() {
+        let base = "//- /a.js\nlet x = {\n//- /Makefile\nall:\n\techo\n";
+        let block = edit_of("a.js", "let x = {\n", "let x = {}\n")
+            + &edit_of("Makefile", "all:\n", "none:\n")
+            + &edit_of("new.css", "", "a { b: c }\n");
+        check(
+            base,
+            &block,
+            expect![[r#"
+            Makefile: "none:\n\\techo\n"
+            a.js: "let x = {}\n"
+            new.css: "a { b: c }\n""#]],
+        );
     }
 
     #[test]
