@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod budget;
+pub mod edit;
+pub mod episode;
 pub mod file;
 #[cfg(test)]
 mod fixture;
@@ -16,6 +18,7 @@ pub mod line;
 pub mod profile;
 pub mod rejection;
 pub mod score;
+pub mod search_grammar;
 pub mod windows;
 
 use std::sync::Arc;

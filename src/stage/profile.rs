@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::stage::budget::Budget;
+use crate::stage::edit::{EditItems, EditStage};
 use crate::stage::file::{FileStage, FileView};
 use crate::stage::function::FunctionStage;
 use crate::stage::line::{LineShorthand, LineStage};
@@ -20,12 +21,13 @@ pub enum Profile {
     Large,
 }
 
-/// The stages with one profile's limits.
+/// The four stages with one profile's limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stages {
     pub file: FileStage,
     pub function: FunctionStage,
     pub line: LineStage,
+    pub edit: EditStage,
 }
 
 impl Profile {
@@ -67,6 +69,16 @@ impl Profile {
                 context_lines: if is_small { 3 } else { 10 },
                 max_entries: if is_small { 5 } else { 20 },
                 shorthand: LineShorthand::Span,
+            },
+            edit: EditStage {
+                budget: budget(3),
+                reasoning_tokens,
+                context_lines: 10,
+                max_edits: if is_small { 1 } else { 8 },
+                max_search_lines: if is_small { 12 } else { 0 },
+                replace_tokens: if is_small { 300 } else { 1_500 },
+                new_files: !is_small,
+                items: EditItems::Content,
             },
         }
     }
