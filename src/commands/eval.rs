@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::commands::Outcome;
 use crate::commands::output::{Format, write_json, write_stdout};
 use crate::config::folder::Folders;
+use crate::index::cache::CacheOptions;
 use crate::index::language;
 use crate::index::retrieval::{RankOptions, rank};
 use crate::index::{Index, IndexOptions};
@@ -22,6 +23,8 @@ use crate::report::retrieval::{InstanceRanks, RetrievalReport, render_report};
 /// Gold files further down count as not found.
 const MAX_FILES: usize = 500;
 const MAX_SYMBOLS: usize = 100;
+/// The outlines and terms of all repositories together.
+const MAX_CACHE_BYTES: u64 = 2 << 30;
 
 /// Measure on a benchmark in the format of SWE-bench.
 ///
@@ -98,8 +101,11 @@ fn ranks_of_instance(
     let snapshot =
         Snapshot::open(&root, &options).with_context(|| format!("opening `{}`", root.display()))?;
     let options = IndexOptions {
-        cache: Some(cache.to_owned()),
-        repository: task.repo.clone(),
+        cache: Some(CacheOptions {
+            folder: cache.to_owned(),
+            repository: task.repo.clone(),
+            max_bytes: MAX_CACHE_BYTES,
+        }),
         ..IndexOptions::default()
     };
     let index = Index::build(Arc::new(snapshot), &options)?;

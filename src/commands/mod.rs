@@ -5,6 +5,7 @@
 
 pub mod completions;
 pub mod eval;
+pub mod index;
 pub mod model;
 pub mod output;
 
@@ -31,6 +32,7 @@ pub struct Cli {
 pub enum Command {
     Completions(completions::CompletionsArgs),
     Eval(eval::EvalArgs),
+    Index(index::IndexArgs),
     Model(model::ModelArgs),
 }
 
@@ -63,6 +65,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Completions(args) => completions::completions(args),
         Command::Eval(args) => eval::eval(args, cli.quiet),
+        Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
     }
 }

@@ -10,10 +10,10 @@
 //! other's work, and one that loses a segment to the other's tidying up computes again.
 //!
 //! ```ignore
-//! let mut cache = BlobCache::open(folder, repository, "terms");   // one per kind of value
+//! let mut cache = index.open_cache("terms");                       // one per kind of value
 //! let terms = match cache.get(blob, VERSION) { Some(terms) => terms, None => … };
 //! cache.add(blob, VERSION, &terms);
-//! cache.write()?;                                                  // once, at the end
+//! cache.write(|blob| …)?;                                          // once, at the end
 //! ```
 
 use std::collections::BTreeMap;
@@ -32,14 +32,22 @@ const KIND: &[u8; 8] = b"sorftb01";
 const MAX_SEGMENTS: usize = 8;
 /// When putting together, values that this run did not ask for are kept up to this size.
 const MAX_KEPT_BYTES: usize = 64 << 20;
-/// The bytes that the caches of all repositories may take; the one used longest ago goes first.
-const MAX_BYTES: u64 = 1 << 30;
+/// Where values are kept.
+#[derive(Debug, Clone)]
+pub struct CacheOptions {
+    pub folder: PathBuf,
+    /// A name of the repository that stays the same between runs.
+    pub repository: String,
+    /// The bytes that all repositories together may take; the one used longest ago goes first.
+    pub max_bytes: u64,
+}
 
 /// The values of one kind, for one repository.
 #[derive(Debug, Default)]
 pub struct BlobCache {
-    /// `None`: nothing is kept.
+    /// The folder of the segments; `None`: nothing is kept.
     folder: Option<PathBuf>,
+    max_bytes: u64,
     segments: Vec<Segment>,
     known: BTreeMap<Key, Held>,
     /// Values computed in this run.
@@ -63,17 +71,13 @@ struct Held {
 }
 
 impl BlobCache {
-    /// A cache that finds nothing and keeps nothing.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Reads what is known of `repository` (any name that stays the same between runs). What
-    /// cannot be read is not known.
-    pub fn open(cache: &Path, repository: &str, value: &str) -> Self {
-        let name = BlobId(Sha1::digest(repository).into());
-        let folder = cache.join("index").join(name.to_string()).join(value);
-        let mut opened = Self { folder: Some(folder.clone()), ..Self::default() };
+    /// Reads what is known; what cannot be read is not known. Without options nothing is.
+    pub fn open(options: Option<&CacheOptions>, value: &str) -> Self {
+        let Some(options) = options else { return Self::default() };
+        let name = BlobId(Sha1::digest(&options.repository).into());
+        let folder = options.folder.join("index").join(name.to_string()).join(value);
+        let max_bytes = options.max_bytes;
+        let mut opened = Self { folder: Some(folder.clone()), max_bytes, ..Self::default() };
         let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
             .into_iter()
             .flatten()
@@ -148,7 +152,7 @@ impl BlobCache {
             }
         }
         let all = folder.ancestors().nth(2).context("a cache has a folder")?;
-        drop_oldest(all, folder.parent().context("a cache has a folder")?)
+        drop_oldest(all, folder.parent().context("a cache has a folder")?, self.max_bytes)
     }
 
     fn bytes_of(&self, key: &Key) -> Option<&[u8]> {
@@ -204,7 +208,7 @@ fn parse_directory(content: &[u8]) -> Option<Vec<(Key, usize, usize)>> {
 }
 
 /// Removes the caches of whole repositories until the rest fits; never that of `kept`.
-fn drop_oldest(all: &Path, kept: &Path) -> anyhow::Result<()> {
+fn drop_oldest(all: &Path, kept: &Path, max_bytes: u64) -> anyhow::Result<()> {
     let mut repositories = Vec::new();
     let mut total = 0;
     for entry in std::fs::read_dir(all).with_context(|| format!("reading `{}`", all.display()))? {
@@ -224,7 +228,7 @@ fn drop_oldest(all: &Path, kept: &Path) -> anyhow::Result<()> {
     }
     repositories.sort_unstable();
     for (_, path, bytes) in repositories {
-        if total <= MAX_BYTES {
+        if total <= max_bytes {
             break;
         }
         std::fs::remove_dir_all(&path).with_context(|| format!("removing `{}`", path.display()))?;
@@ -241,8 +245,13 @@ mod tests {
         BlobId::of(&number.to_le_bytes())
     }
 
+    fn options(folder: &Path, repository: &str) -> CacheOptions {
+        let (folder, repository) = (folder.to_owned(), repository.to_owned());
+        CacheOptions { folder, repository, max_bytes: 1000 }
+    }
+
     fn open(folder: &Path) -> BlobCache {
-        BlobCache::open(folder, "some/repository", "numbers")
+        BlobCache::open(Some(&options(folder, "some/repository")), "numbers")
     }
 
     fn segments(folder: &Path) -> Vec<PathBuf> {
@@ -261,7 +270,7 @@ mod tests {
         assert_eq!(cache.get(blob(2), 1), Some("two".to_owned()));
         assert_eq!(cache.get::<String>(blob(1), 2), None, "another version");
         assert_eq!(cache.get::<String>(blob(3), 1), None, "another blob");
-        let other = BlobCache::open(folder.path(), "other", "numbers");
+        let other = BlobCache::open(Some(&options(folder.path(), "other")), "numbers");
         assert_eq!(other.get::<String>(blob(1), 1), None, "another repository");
     }
 
@@ -312,6 +321,19 @@ mod tests {
         for number in 0..30_u32 {
             assert_eq!(cache.get(blob(number), 1), Some(number));
         }
+    }
+
+    #[test]
+    fn the_repository_used_longest_ago_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str| BlobCache::open(Some(&options(folder.path(), name)), "texts");
+        for name in ["first", "second", "third"] {
+            let mut cache = open(name);
+            cache.add(blob(1), 1, &"x".repeat(400));
+            cache.write(|_| true).unwrap();
+        }
+        let is_kept = |name: &str| open(name).get::<String>(blob(1), 1).is_some();
+        assert_eq!(["first", "second", "third"].map(is_kept), [false, true, true]);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 use std::sync::OnceLock;
 
+use sha1::{Digest, Sha1};
 use tree_sitter::Query;
 
 use crate::repo::path::RepoPath;
@@ -51,6 +52,11 @@ pub fn of_path(path: &RepoPath) -> Option<&'static Language> {
     })
 }
 
+/// The language of that name.
+pub fn of_name(name: &str) -> Option<&'static Language> {
+    LANGUAGES.iter().find(|language| language.name == name)
+}
+
 /// What a capture says about its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -83,31 +89,70 @@ pub(super) struct Rules {
     pub(super) starts: Vec<bool>,
 }
 
-/// The rules of the languages that were asked for; compiling them all takes longer than reading
-/// a small repository.
-#[derive(Debug, Default)]
+/// The rules of the languages that a repository holds, compiled when the first file asks: all of
+/// them together take longer than reading a small repository.
+#[derive(Debug)]
 pub(super) struct RuleBook {
-    rules: [OnceLock<Rules>; LANGUAGES.len()],
+    /// In the order of [`LANGUAGES`].
+    entries: Vec<Entry>,
+    version_without_language: u64,
 }
 
+#[derive(Debug)]
+struct Entry {
+    is_wanted: bool,
+    version: u64,
+    rules: OnceLock<Rules>,
+}
+
+/// Changes when outlines come out differently for other reasons than a query file.
+const OUTLINE_VERSION: u32 = 1;
+
 impl RuleBook {
+    /// Files of other languages than `wanted` (by name; none means all) have no rules.
+    pub(super) fn new(wanted: &[String]) -> Self {
+        let entry = |language: &Language| Entry {
+            is_wanted: wanted.is_empty() || wanted.iter().any(|name| name == language.name),
+            version: version_of(&[language.name, language.query]),
+            rules: OnceLock::new(),
+        };
+        Self {
+            entries: LANGUAGES.iter().map(entry).collect(),
+            version_without_language: version_of(&[]),
+        }
+    }
+
+    pub(super) fn language_of(&self, path: &RepoPath) -> Option<&'static Language> {
+        of_path(path).filter(|language| self.entry(language).is_wanted)
+    }
+
+    /// Stands for everything besides the text that decides how an outline comes out.
+    pub(super) fn version_of(&self, language: Option<&'static Language>) -> u64 {
+        language.map_or(self.version_without_language, |language| self.entry(language).version)
+    }
+
     pub(super) fn rules(&self, language: &'static Language) -> &Rules {
+        self.entry(language).rules.get_or_init(|| {
+            compile(language)
+                .unwrap_or_else(|problem| panic!("queries of {}: {problem}", language.name))
+        })
+    }
+
+    fn entry(&self, language: &'static Language) -> &Entry {
         let idx = LANGUAGES
             .iter()
             .position(|other| std::ptr::eq(other, language))
             .expect("languages come from the table");
-        self.rules[idx].get_or_init(|| {
-            compile(language)
-                .unwrap_or_else(|problem| panic!("queries/{}.scm: {problem}", language.name))
-        })
+        &self.entries[idx]
     }
 }
 
-impl Language {
-    /// Changes when outlines of this language may change.
-    pub(super) fn query_text(&self) -> &'static str {
-        self.query
-    }
+fn version_of(texts: &[&str]) -> u64 {
+    let mut hash = Sha1::new();
+    hash.update(OUTLINE_VERSION.to_le_bytes());
+    texts.iter().for_each(|text| hash.update(text));
+    let digest: [u8; 20] = hash.finalize().into();
+    u64::from_le_bytes(digest[..8].try_into().expect("eight of twenty bytes"))
 }
 
 fn compile(language: &Language) -> Result<Rules, String> {

@@ -7,20 +7,19 @@ pub mod owner;
 pub mod retrieval;
 pub mod skeleton;
 pub mod test_files;
+pub mod tree;
 
 mod extract;
 #[cfg(test)]
 mod outline_examples;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use sha1::{Digest, Sha1};
 
-use crate::index::cache::BlobCache;
-use crate::index::language::{Language, RuleBook};
+use crate::index::cache::{BlobCache, CacheOptions};
+use crate::index::language::{LANGUAGES, Language, RuleBook};
 use crate::index::outline::Outline;
 use crate::index::retrieval::terms::{FileTerms, TERMS_VERSION};
 use crate::index::retrieval::words::TermId;
@@ -39,10 +38,10 @@ pub struct IndexOptions {
     pub product_globs: Vec<String>,
     /// Files that are no source files, whatever they hold.
     pub ignored_globs: Vec<String>,
-    /// The folder of the caches; `None` keeps nothing.
-    pub cache: Option<PathBuf>,
-    /// A name of the repository that stays the same between runs: values are cached under it.
-    pub repository: String,
+    /// Names of the languages whose symbols are listed; empty means all.
+    pub languages: Vec<String>,
+    /// Where outlines are kept for the next run; `None` keeps nothing.
+    pub cache: Option<CacheOptions>,
 }
 
 /// The outlines of a snapshot, and which of its files matter.
@@ -53,6 +52,7 @@ pub struct Index {
     tests: TestRule,
     /// Outlines that came from the cache.
     n_cached: usize,
+    cache: Option<CacheOptions>,
 }
 
 #[derive(Debug)]
@@ -64,22 +64,19 @@ struct IndexedFile {
     is_ignored: bool,
 }
 
-/// Changes when outlines come out differently for other reasons than a query file.
-const OUTLINE_VERSION: u32 = 1;
-
 impl Index {
     pub fn build(snapshot: Arc<Snapshot>, options: &IndexOptions) -> anyhow::Result<Self> {
         let tests = TestRule::new(&options.test_globs, &options.product_globs)?;
         let ignored = parse_globs(&options.ignored_globs)?;
-        let mut cache = match &options.cache {
-            Some(folder) => BlobCache::open(folder, &options.repository, "outline"),
-            None => BlobCache::none(),
-        };
-        let mut terms_cache = match &options.cache {
-            Some(folder) => BlobCache::open(folder, &options.repository, "terms"),
-            None => BlobCache::none(),
-        };
-        let rules = RuleBook::default();
+        if let Some(unknown) =
+            options.languages.iter().find(|name| language::of_name(name).is_none())
+        {
+            let known: Vec<&str> = LANGUAGES.iter().map(|language| language.name).collect();
+            anyhow::bail!("`{unknown}` is no known language\nhint: known are {}", known.join(", "));
+        }
+        let mut cache = BlobCache::open(options.cache.as_ref(), "outline");
+        let mut terms_cache = BlobCache::open(options.cache.as_ref(), "terms");
+        let rules = RuleBook::new(&options.languages);
         let outlines: Vec<_> = snapshot
             .files()
             .par_iter()
@@ -112,13 +109,13 @@ impl Index {
             files.insert(path.clone(), IndexedFile { outline, terms, is_test, is_ignored });
         }
         let blobs = snapshot.files().values().map(|entry| entry.blob);
-        let blobs: std::collections::BTreeSet<BlobId> = blobs.collect();
+        let blobs: BTreeSet<BlobId> = blobs.collect();
         for cache in [&mut cache, &mut terms_cache] {
             if let Err(err) = cache.write(|blob| blobs.contains(&blob)) {
                 tracing::debug!("the index is not kept for the next run: {err:#}");
             }
         }
-        Ok(Self { snapshot, files, tests, n_cached })
+        Ok(Self { snapshot, files, tests, n_cached, cache: options.cache.clone() })
     }
 
     pub fn snapshot(&self) -> &Arc<Snapshot> {
@@ -148,6 +145,11 @@ impl Index {
             .filter_map(|(path, file)| Some((path, file.outline.as_ref()?)))
     }
 
+    /// The cache of another kind of value computed from blobs, beside that of the outlines.
+    pub fn open_cache(&self, value: &str) -> BlobCache {
+        BlobCache::open(self.cache.as_ref(), value)
+    }
+
     /// How many outlines came from the cache.
     pub fn n_cached(&self) -> usize {
         self.n_cached
@@ -156,7 +158,7 @@ impl Index {
 
 /// The outline of one text, whatever snapshot it belongs to: a file as an edit would leave it.
 pub fn outline_of(path: &RepoPath, text: &Text) -> Outline {
-    outline_by(language::of_path(path), text, &RuleBook::default())
+    outline_by(language::of_path(path), text, &RuleBook::new(&[]))
 }
 
 fn outline_by(language: Option<&'static Language>, text: &Text, rules: &RuleBook) -> Outline {
@@ -191,8 +193,8 @@ fn outline_of_file(
     known: Known<'_>,
     wants_terms: bool,
 ) -> Outlined {
-    let language = language::of_path(path);
-    let version = version_of(language);
+    let language = known.rules.language_of(path);
+    let version = known.rules.version_of(language);
     let extension = path.extension().unwrap_or_default();
     // Terms stand by symbol, so that they go with the outline; comments are found by extension.
     let terms_version = version ^ TERMS_VERSION ^ u64::from(TermId::of(extension).0);
@@ -220,14 +222,95 @@ fn outline_of_file(
     Outlined { outline, terms, is_cached, key, terms_key }
 }
 
-/// Stands for everything besides the blob that decides how an outline comes out.
-fn version_of(language: Option<&Language>) -> u64 {
-    let mut hash = Sha1::new();
-    hash.update(OUTLINE_VERSION.to_le_bytes());
-    if let Some(language) = language {
-        hash.update(language.name);
-        hash.update(language.query_text());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::fixture;
+
+    fn options(cache: Option<&std::path::Path>) -> IndexOptions {
+        let cache = cache.map(|folder| CacheOptions {
+            folder: folder.to_owned(),
+            repository: "r".into(),
+            max_bytes: 1 << 20,
+        });
+        IndexOptions { cache, ..IndexOptions::default() }
     }
-    let digest: [u8; 20] = hash.finalize().into();
-    u64::from_le_bytes(digest[..8].try_into().expect("eight of twenty bytes"))
+
+    fn build(files: &str, options: &IndexOptions) -> Index {
+        Index::build(Arc::new(fixture::snapshot(files)), options).unwrap()
+    }
+
+    const FILES: &str = "
+//- /a.py
+def f(): pass
+//- /b/same.py
+def f(): pass
+//- /same.js
+def f(): pass
+//- /notes.md
+# Notes
+//- /tests/test_a.py
+def test_f(): pass
+";
+
+    fn symbols(index: &Index, path: &str) -> usize {
+        index.outline(&RepoPath::parse(path).unwrap()).unwrap().symbols.len()
+    }
+
+    #[test]
+    fn outlines_are_computed_once_per_content_and_language() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(Some(folder.path()));
+        assert_eq!(build(FILES, &options).n_cached(), 0);
+        let warm = build(FILES, &options);
+        assert_eq!(warm.n_cached(), 5);
+        assert_eq!(
+            [symbols(&warm, "a.py"), symbols(&warm, "b/same.py"), symbols(&warm, "same.js")],
+            [1, 1, 0]
+        );
+        let neighbour = FILES.replace("def test_f", "def test_g");
+        assert_eq!(build(&neighbour, &options).n_cached(), 4);
+        let other = IndexOptions { languages: vec!["javascript".into()], ..options };
+        assert_eq!(symbols(&build(FILES, &other), "a.py"), 0);
+    }
+
+    #[test]
+    fn source_files_are_texts_that_are_neither_tests_nor_ignored() {
+        let mut options = options(None);
+        options.ignored_globs = vec!["*.md".into()];
+        let mut files = fixture::files(FILES);
+        files.insert(RepoPath::parse("image.png").unwrap(), b"\x89PNG\0".to_vec());
+        let index = Index::build(Arc::new(Snapshot::from_files(files)), &options).unwrap();
+        let paths: Vec<&str> = index.source_files().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["a.py", "b/same.py", "same.js"]);
+        assert!(index.is_test(&RepoPath::parse("tests/test_a.py").unwrap()));
+        assert_eq!(index.outline(&RepoPath::parse("image.png").unwrap()), None);
+    }
+
+    #[test]
+    fn files_that_no_parser_understands_keep_their_text() {
+        let files = BTreeMap::from([
+            (RepoPath::parse("broken.py").unwrap(), b"def f(:\n".to_vec()),
+            (RepoPath::parse("latin.py").unwrap(), b"x = '\xe9'\n".to_vec()),
+        ]);
+        let index = Index::build(Arc::new(Snapshot::from_files(files)), &options(None)).unwrap();
+        let read = |path: &str| {
+            let path = RepoPath::parse(path).unwrap();
+            assert!(index.outline(&path).is_some());
+            index.snapshot().read_text(&path).unwrap().content().to_owned()
+        };
+        assert_eq!(read("broken.py"), "def f(:\n");
+        assert_eq!(read("latin.py"), "x = 'é'\n");
+    }
+
+    #[test]
+    fn an_unknown_language_is_an_error_that_lists_the_known_ones() {
+        let options = IndexOptions { languages: vec!["pyhton".into()], ..options(None) };
+        let error = Index::build(Arc::new(fixture::snapshot(FILES)), &options).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("`pyhton` is no known language\nhint: known are python, javascript"),
+            "{text}"
+        );
+    }
 }

@@ -103,3 +103,86 @@ fn has_test_name(path: &RepoPath) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: &TestRule, is_test: bool, paths: &[&str]) {
+        for path in paths {
+            assert_eq!(rule.is_test(&RepoPath::parse(path).unwrap()), is_test, "{path}");
+        }
+    }
+
+    #[test]
+    fn tests_are_told_by_folder_and_by_name() {
+        let rule = TestRule::new(&[], &[]).unwrap();
+        let tests = [
+            "tests/a.py",
+            "a/test/b.c",
+            "testing/x.py",
+            "src/__tests__/x.js",
+            "e2e/login.ts",
+            "a/test-data/x.json",
+            "a/testdata/x.go",
+            "a/test_data/x.txt",
+            "src/test/java/A.java",
+            "spec/models/user.rb",
+            "spec/app.js",
+            "a/conftest.py",
+            "test_a.py",
+            "a_test.py",
+            "pkg/a_test.go",
+            "a.test.js",
+            "a.spec.tsx",
+            "a/UserTest.java",
+            "a/UserTests.java",
+            "UserTest.kt",
+            "UserTest.php",
+            "user_spec.rb",
+        ];
+        check(&rule, true, &tests);
+        let product = [
+            "testify.py",
+            "contest/a.py",
+            "latest/b.py",
+            "attest.go",
+            "spec/openapi.yaml",
+            "spec/a.py",
+            "a_test.c",
+            "Testing.java",
+            "test.py",
+            "tests.py",
+            "tests",
+            "protest.js",
+            "a/specs.ts",
+        ];
+        check(&rule, false, &product);
+    }
+
+    #[test]
+    fn product_code_whose_name_starts_with_test_stays_product_code() {
+        let rule = TestRule::new(&[], &[]).unwrap();
+        let product = [
+            "django/test/client.py",
+            "django/test/testcases.py",
+            "src/_pytest/python.py",
+            "numpy/testing/_private/utils.py",
+            "lib/sqlalchemy/testing/assertions.py",
+        ];
+        check(&rule, false, &product);
+        check(&rule, true, &["tests/test_client/tests.py", "src/_pytest/test_x.py"]);
+    }
+
+    #[test]
+    fn the_configuration_has_the_last_word() {
+        let globs = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect::<Vec<_>>();
+        let rule =
+            TestRule::new(&globs(&["checks/**", "*.check.py"]), &globs(&["tests/lib/**"])).unwrap();
+        check(&rule, true, &["checks/a.py", "a.check.py", "tests/x.py"]);
+        check(&rule, false, &["tests/lib/a.py", "tests/lib/test_b.py", "deep/a.check.py"]);
+        let error = TestRule::new(&globs(&["a{b"]), &[]).unwrap_err();
+        assert!(error.to_string().starts_with("`a{b` is no pattern for paths: "), "{error}");
+    }
+}
