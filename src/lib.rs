@@ -15,6 +15,7 @@ pub mod index;
 pub mod instance;
 pub mod run;
 pub mod sandbox;
+pub mod write;
 
 pub mod model;
 pub mod stage;
