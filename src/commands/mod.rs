@@ -4,10 +4,13 @@
 #![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
 
 pub mod completions;
+pub mod config;
+pub mod doctor;
 pub mod eval;
 pub mod index;
 pub mod model;
 pub mod output;
+pub mod trust;
 
 use std::process::ExitCode;
 
@@ -31,9 +34,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Completions(completions::CompletionsArgs),
+    Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Eval(eval::EvalArgs),
     Index(index::IndexArgs),
     Model(model::ModelArgs),
+    Trust(trust::TrustArgs),
 }
 
 /// How a run ended, when it ended without an error.
@@ -64,9 +70,12 @@ pub struct Interrupted;
 pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Completions(args) => completions::completions(args),
+        Command::Config(args) => config::config(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Eval(args) => eval::eval(args, cli.quiet),
         Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
+        Command::Trust(args) => trust::trust(args),
     }
 }
 

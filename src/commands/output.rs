@@ -30,6 +30,12 @@ pub fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
     write_stdout(&text)
 }
 
+/// One line on stderr that is neither a result nor an error.
+pub fn note(text: &str) {
+    // There is nobody else to tell when stderr is gone.
+    drop(writeln!(std::io::stderr(), "note: {}", escape_controls(text)));
+}
+
 /// Text from a repository, a log or a model, safe to show on a terminal: control characters
 /// besides line feed and tab are escaped.
 pub fn escape_controls(text: &str) -> String {

@@ -10,6 +10,9 @@ use crate::config::{Config, ENVIRONMENT_PREFIX};
 /// The variable that holds the key for the servers of `endpoint`; no setting, and never shown.
 pub const API_KEY_VARIABLE: &str = "SORFT_API_KEY";
 
+/// Variables of ours that flags read and that are no keys.
+const FLAG_VARIABLES: [&str; 2] = ["SORFT_MODELS", "SORFT_PYTHON"];
+
 /// The variables of the process; values that are no UTF-8 are left out.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -43,8 +46,12 @@ impl Environment {
 
     /// The variables that set keys.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.all()
-            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && *name != API_KEY_VARIABLE)
+        let is_key = |name: &str| {
+            name.starts_with(ENVIRONMENT_PREFIX)
+                && name != API_KEY_VARIABLE
+                && !FLAG_VARIABLES.contains(&name)
+        };
+        self.all().filter(move |(name, _)| is_key(name))
     }
 
     /// The key for the servers of `endpoint`: the variable's, else the file's, else none.
