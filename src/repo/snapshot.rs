@@ -228,6 +228,32 @@ impl Snapshot {
         }
     }
 
+    /// The bytes of a file of any size, or what a symbolic link says.
+    pub fn read_whole(&self, path: &RepoPath) -> anyhow::Result<Vec<u8>> {
+        let Some(entry) = self.files.get(path) else {
+            return Err(Unreadable::NoSuchFile(path.clone()).into());
+        };
+        match (&self.source, entry.kind) {
+            (_, FileKind::Submodule) => Err(Unreadable::Submodule(path.clone()).into()),
+            (Source::Memory(_), _) => Ok(self.read_regular(path)?),
+            (Source::WorkTree { root, .. }, FileKind::Symlink) => {
+                let target = root
+                    .read_link_contents(path.as_str())
+                    .with_context(|| format!("reading the link `{path}`"))?;
+                Ok(target.into_os_string().into_encoded_bytes())
+            }
+            (Source::WorkTree { root, .. }, _) => {
+                root.read(path.as_str()).with_context(|| format!("reading `{path}`"))
+            }
+            (Source::Commit { git }, _) => git
+                .with(|repository| {
+                    let oid = git2::Oid::from_bytes(&entry.blob.0)?;
+                    Ok(repository.find_blob(oid)?.content().to_vec())
+                })
+                .with_context(|| format!("reading `{path}`")),
+        }
+    }
+
     fn read_regular(&self, path: &RepoPath) -> Result<Vec<u8>, Unreadable> {
         let too_large = |bytes| {
             let limit = self.max_file_bytes;

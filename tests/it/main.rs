@@ -3,3 +3,5 @@
 
 mod git_apply;
 mod layers;
+#[cfg(target_os = "linux")]
+mod sandbox;

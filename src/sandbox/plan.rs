@@ -1,0 +1,150 @@
+//! What a sandbox shall look like from the inside, decided before anything is entered.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::scratch::ScratchCopy;
+use crate::sandbox::visible::Visible;
+use crate::sandbox::{Limits, Protection, SandboxOptions};
+
+/// All that the helper process needs to know; it travels as JSON through the helper's stdin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    /// For `/bin/sh -c`.
+    pub(super) command: String,
+    /// As the command sees it.
+    pub(super) working_folder: PathBuf,
+    pub(super) environment: Vec<(String, String)>,
+    /// In the order in which they are mounted.
+    pub(super) mounts: Vec<Mount>,
+    /// Symbolic links of the root folder: where, and what they say.
+    pub(super) links: Vec<(PathBuf, PathBuf)>,
+    /// An empty folder on which the new root is built.
+    pub(super) new_root: PathBuf,
+    /// Folders whose growth counts, as the command's supervisor sees them.
+    pub(super) measured: Vec<PathBuf>,
+    /// Bytes that they hold before the command starts.
+    pub(super) initial_bytes: u64,
+    pub(super) limits: Limits,
+    pub(super) confinement: Confinement,
+}
+
+/// A file or folder that is visible inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mount {
+    pub(super) source: PathBuf,
+    pub(super) target: PathBuf,
+    pub(super) content: Content,
+}
+
+/// What is seen at a mount's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Content {
+    /// The source, for reading.
+    ReadOnly,
+    /// The source, for writing too.
+    Writable,
+    /// An empty folder: what a mount before this one showed there is hidden.
+    Empty,
+}
+
+impl Mount {
+    /// Visible at its own path, for reading.
+    pub(super) fn read_only(path: impl Into<PathBuf>) -> Self {
+        let source = path.into();
+        Self { target: source.clone(), source, content: Content::ReadOnly }
+    }
+}
+
+/// What is taken from a command's process before its program starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Confinement {
+    /// Namespaces hide what must be hidden: capabilities and dangerous system calls go.
+    SystemCalls,
+    /// Files outside the mounts and all sockets go too.
+    Files,
+    /// Nothing.
+    Nothing,
+}
+
+/// Where temporary files of a command are, under namespaces.
+const TEMPORARY: &str = "/tmp";
+
+impl Plan {
+    /// The plan for a command in a scratch copy.
+    pub(super) fn of_command(
+        options: &SandboxOptions,
+        protection: Protection,
+        command: &str,
+        scratch: &ScratchCopy,
+    ) -> Self {
+        let visible = Visible::find(options, command, scratch.root());
+        let moves = matches!(protection, Protection::Bubblewrap | Protection::Namespaces);
+        let (working_folder, temporary) = if moves {
+            (scratch.root().to_owned(), PathBuf::from(TEMPORARY))
+        } else {
+            (scratch.tree(), scratch.temporary())
+        };
+        let environment = visible.environment(options, &working_folder, &temporary, moves);
+        // What lies under the temporary folder of the machine must come behind the mount on it.
+        let mut mounts = visible.system;
+        let writable = |source: PathBuf, target: &Path| Mount {
+            source,
+            target: target.to_owned(),
+            content: Content::Writable,
+        };
+        mounts.push(writable(scratch.temporary(), &temporary));
+        mounts.extend(visible.tools);
+        mounts.push(writable(scratch.tree(), &working_folder));
+        if moves {
+            mounts.extend(scratch.ignored().iter().cloned());
+        }
+        let measured = if moves {
+            vec![working_folder.clone(), temporary]
+        } else {
+            vec![scratch.tree(), scratch.temporary()]
+        };
+        Self {
+            command: command.to_owned(),
+            environment,
+            working_folder,
+            mounts,
+            links: visible.links,
+            new_root: scratch.new_root(),
+            measured,
+            initial_bytes: scratch.bytes(),
+            limits: options.limits,
+            confinement: confinement(protection),
+        }
+    }
+
+    /// The plan that shows whether a protection works.
+    pub(super) fn of_probe(
+        options: &SandboxOptions,
+        protection: Protection,
+        new_root: &Path,
+    ) -> Self {
+        let visible = Visible::find(options, "true", Path::new("/"));
+        Self {
+            command: "exit 0".to_owned(),
+            working_folder: PathBuf::from("/"),
+            environment: Vec::new(),
+            mounts: [visible.system, visible.tools].concat(),
+            links: visible.links,
+            new_root: new_root.to_owned(),
+            measured: Vec::new(),
+            initial_bytes: 0,
+            limits: Limits { seconds: 10, ..options.limits },
+            confinement: confinement(protection),
+        }
+    }
+}
+
+fn confinement(protection: Protection) -> Confinement {
+    match protection {
+        Protection::Bubblewrap | Protection::Namespaces => Confinement::SystemCalls,
+        Protection::Landlock => Confinement::Files,
+        Protection::Unprotected => Confinement::Nothing,
+    }
+}
