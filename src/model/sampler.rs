@@ -31,7 +31,7 @@ pub struct Drawn {
 /// A token that may be drawn, and its probability up to a common factor.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
-    token: u32,
+    idx: usize,
     weight: f64,
 }
 
@@ -48,47 +48,56 @@ impl Sampler {
         }
     }
 
-    /// Draws the token at `position` of the completion. Tokens whose logit is negative infinity
-    /// are not allowed; `None` where none is.
-    pub fn draw(&self, logits: &[f32], position: usize) -> Option<Drawn> {
-        let (best, max) = greatest(logits)?;
-        let total: f64 = logits.chunks(1024).map(|chunk| f64::from(sum_exp(chunk, max, 1.0))).sum();
-        let token =
-            if self.temperature > 0.0 { self.draw_by_weight(logits, max, position) } else { best };
-        let logprob = f64::from(logits[token as usize] - max) - total.ln();
-        Some(Drawn { token, logprob })
+    /// Draws the token at `position` of the completion, out of `allowed` (ascending ids; `None`
+    /// is all of them). `None` where nothing is allowed or no logit is a number.
+    pub fn draw(&self, logits: &[f32], allowed: Option<&[u32]>, position: usize) -> Option<Drawn> {
+        let gathered: Vec<f32>;
+        let own = match allowed {
+            None => logits,
+            Some(ids) => {
+                gathered = ids.iter().map_while(|&id| logits.get(id as usize).copied()).collect();
+                &gathered
+            }
+        };
+        let (best, max) = greatest(own)?;
+        let idx =
+            if self.temperature > 0.0 { self.draw_by_weight(own, max, position) } else { best };
+        let token = allowed.map_or(idx as u32, |ids| ids[idx]);
+        Some(Drawn { token, logprob: f64::from(own[idx] - max) - log_total(own, max) })
     }
 
-    fn draw_by_weight(&self, logits: &[f32], max: f32, position: usize) -> u32 {
+    /// The index of the logit drawn.
+    fn draw_by_weight(&self, logits: &[f32], max: f32, position: usize) -> usize {
         // Below this a token's weight is under 1e-9 of the best one's: with any vocabulary all
         // such tokens together are drawn less than once in 1,000 tokens, and cutting them saves
         // most of the work.
         let floor = max - 20.8 * self.temperature;
         let mut candidates: Vec<Candidate> = logits
             .iter()
-            .zip(0_u32..)
-            .filter(|&(&logit, _)| logit >= floor)
-            .map(|(&logit, token)| {
+            .enumerate()
+            .filter(|&(_, &logit)| logit >= floor)
+            .map(|(idx, &logit)| {
                 let weight = (f64::from(logit - max) / f64::from(self.temperature)).exp();
-                Candidate { token, weight }
+                Candidate { idx, weight }
             })
             .collect();
         // The heaviest first, ties by the lowest id.
-        candidates.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token)));
+        candidates.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.idx.cmp(&b.idx)));
         if self.top_k > 0 {
             candidates.truncate(self.top_k);
         }
         if self.min_p > 0.0 {
-            candidates.retain(|candidate| candidate.weight >= self.min_p);
+            // The best one's weight is 1.
+            candidates.retain(|candidate| candidate.weight >= self.min_p.min(1.0));
         }
         if self.top_p < 1.0 {
             let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
             let mut reached = 0.0;
-            let kept = candidates.iter().position(|candidate| {
+            let last = candidates.iter().position(|candidate| {
                 reached += candidate.weight;
                 reached >= self.top_p * total
             });
-            candidates.truncate(kept.map_or(candidates.len(), |last| last + 1));
+            candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
         }
         let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
         let mut left = self.uniform(position) * total;
@@ -97,7 +106,7 @@ impl Sampler {
             left < 0.0
         });
         // Rounding may leave a crumb: then it is the last one's.
-        drawn.or(candidates.last()).expect("the best token is never cut").token
+        drawn.or(candidates.last()).expect("the best token is never cut").idx
     }
 
     /// The random number in `[0, 1)` that belongs to a position.
@@ -108,31 +117,34 @@ impl Sampler {
     }
 }
 
-/// Log-probability of one token, all being allowed.
+/// Log-probability of one token, all being allowed; `None` where there is no such token.
 pub fn logprob_of(logits: &[f32], token: u32) -> Option<f64> {
     let (_, max) = greatest(logits)?;
-    let total: f64 = logits.chunks(1024).map(|chunk| f64::from(sum_exp(chunk, max, 1.0))).sum();
-    Some(f64::from(*logits.get(token as usize)? - max) - total.ln())
+    Some(f64::from(*logits.get(token as usize)? - max) - log_total(logits, max))
 }
 
-/// The greatest logit and the lowest id that has it; `None` where all are negative infinity.
-fn greatest(logits: &[f32]) -> Option<(u32, f32)> {
+/// The greatest logit and the lowest index that has it; `None` where none is a number.
+fn greatest(logits: &[f32]) -> Option<(usize, f32)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if max == f32::NEG_INFINITY {
         return None;
     }
-    let token = logits.iter().position(|&logit| logit >= max)?;
-    Some((token as u32, max))
+    Some((logits.iter().position(|&logit| logit >= max)?, max))
 }
 
-/// `Σ exp((logit - max) / temperature)`, in eight partial sums.
-fn sum_exp(logits: &[f32], max: f32, scale: f32) -> f32 {
+/// `log Σ exp(logit - max)`.
+fn log_total(logits: &[f32], max: f32) -> f64 {
+    logits.chunks(1024).map(|chunk| f64::from(sum_exp(chunk, max))).sum::<f64>().ln()
+}
+
+/// `Σ exp(logit - max)`, in eight partial sums.
+fn sum_exp(logits: &[f32], max: f32) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let chunks = logits.chunks_exact(8);
-    let rest: f32 = chunks.remainder().iter().map(|&logit| exp((logit - max) * scale)).sum();
+    let rest: f32 = chunks.remainder().iter().map(|&logit| exp(logit - max)).sum();
     for chunk in chunks {
         for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            *lane += exp((logit - max) * scale);
+            *lane += exp(logit - max);
         }
     }
     lanes.iter().sum::<f32>() + rest
@@ -153,4 +165,100 @@ fn exp(x: f32) -> f32 {
     let series = series * r + 1.0;
     let series = series * r + 1.0;
     series * f32::from_bits(((n as i32 + 127) << 23) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn sampling(temperature: f64) -> Sampling {
+        Sampling {
+            n: 1,
+            temperature,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            max_tokens: 100,
+            stop: Vec::new(),
+        }
+    }
+
+    /// How often each of four tokens is drawn in 1,000 positions.
+    #[track_caller]
+    fn check(sampling: &Sampling, allowed: Option<&[u32]>, expect: Expect) {
+        // Probabilities 0.4, 0.3, 0.2, 0.1.
+        let logits = [0.4_f32, 0.3, 0.2, 0.1].map(f32::ln);
+        let sampler = Sampler::new(sampling, 7, 0);
+        let mut counts = [0; 4];
+        for position in 0..1_000 {
+            counts[sampler.draw(&logits, allowed, position).unwrap().token as usize] += 1;
+        }
+        expect.assert_eq(&format!("{counts:?}"));
+    }
+
+    #[test]
+    fn tokens_come_as_often_as_their_probability() {
+        check(&sampling(1.0), None, expect![]);
+        check(&sampling(0.5), None, expect![]);
+    }
+
+    #[test]
+    fn cuts_leave_the_likeliest() {
+        check(&Sampling { top_k: 2, ..sampling(1.0) }, None, expect![]);
+        check(&Sampling { top_p: 0.65, ..sampling(1.0) }, None, expect![]);
+        check(&Sampling { min_p: 0.5, ..sampling(1.0) }, None, expect![]);
+        check(&Sampling { top_p: 0.0, ..sampling(1.0) }, None, expect![]);
+    }
+
+    #[test]
+    fn only_allowed_tokens_are_drawn() {
+        check(&sampling(1.0), Some(&[1, 3]), expect![]);
+        let sampler = Sampler::new(&sampling(1.0), 0, 0);
+        assert_eq!(sampler.draw(&[0.0, 1.0], Some(&[]), 0), None);
+        assert_eq!(sampler.draw(&[f32::NEG_INFINITY; 2], None, 0), None);
+        assert_eq!(sampler.draw(&[f32::NAN; 2], None, 0), None);
+    }
+
+    #[test]
+    fn greedy_ties_go_to_the_lowest_id() {
+        let sampler = Sampler::new(&sampling(0.0), 0, 0);
+        assert_eq!(sampler.draw(&[1.0, 3.0, 3.0], None, 0).unwrap().token, 1);
+        assert_eq!(sampler.draw(&[1.0, 3.0, 3.0], Some(&[0, 2]), 0).unwrap().token, 2);
+    }
+
+    #[test]
+    fn draws_depend_on_seed_sample_and_position_alone() {
+        let logits = [0.0_f32; 64];
+        let draw = |seed, sample, position| {
+            Sampler::new(&sampling(1.0), seed, sample).draw(&logits, None, position).unwrap().token
+        };
+        let drawn: Vec<u32> = (0..6).map(|position| draw(1, 0, position)).collect();
+        let again: Vec<u32> = (0..6).rev().map(|position| draw(1, 0, position)).collect();
+        assert_eq!(drawn, again.into_iter().rev().collect::<Vec<_>>());
+        assert_ne!(drawn, (0..6).map(|position| draw(1, 1, position)).collect::<Vec<_>>());
+        assert_ne!(drawn, (0..6).map(|position| draw(2, 0, position)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn log_probability_is_of_the_allowed_before_temperature() {
+        let logits = [0.4_f32, 0.3, 0.2, 0.1].map(f32::ln);
+        let sampler = Sampler::new(&sampling(0.0), 0, 0);
+        let all = sampler.draw(&logits, None, 0).unwrap();
+        assert!((all.logprob - 0.4_f64.ln()).abs() < 1e-6);
+        let some = sampler.draw(&logits, Some(&[1, 3]), 0).unwrap();
+        assert!((some.logprob - 0.75_f64.ln()).abs() < 1e-6);
+        assert!((logprob_of(&logits, 2).unwrap() - 0.2_f64.ln()).abs() < 1e-6);
+        assert_eq!(logprob_of(&logits, 4), None);
+    }
+
+    #[test]
+    fn own_exponential_is_close_to_the_exact_one() {
+        for step in 0..8_000 {
+            let x = -0.01 * step as f32;
+            let (exact, own) = (f64::from(x).exp(), f64::from(exp(x)));
+            assert!((own - exact).abs() <= 4e-7 * exact, "{x}: {own} for {exact}");
+        }
+    }
 }

@@ -2,3 +2,4 @@
 
 mod constraint;
 mod model;
+mod tokenizer;

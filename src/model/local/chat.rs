@@ -164,7 +164,7 @@ mod tests {
         let outcome = ChatTemplate::parse(template, "<s>", "</s>")
             .and_then(|template| template.render(&prompt(messages)));
         expect.assert_eq(&match outcome {
-            Ok(pieces) => pieces.iter().map(|piece| format!("{piece:?}\n")).collect(),
+            Ok(pieces) => format!("{pieces:#?}"),
             Err(error) => format!("error: {error:#}"),
         });
     }

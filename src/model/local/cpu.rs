@@ -2,12 +2,20 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use candle_core::CpuStorage;
-use candle_core::quantized::{GgmlDType, QuantizedType};
-use rayon::prelude::*;
+use candle_core::quantized::GgmlDType;
 
+use crate::model::kernels::Isa;
+use crate::model::kernels::activation::{Activations, Form, rms_norm};
+use crate::model::kernels::attention::{Span, attend};
+use crate::model::kernels::kv::{AttentionShape, KvSegment};
+use crate::model::kernels::packed::PackedMatrix;
+use crate::model::kernels::product::{Product, Store, multiply};
+use crate::model::kernels::quant::QuantType;
+use crate::model::kernels::rotary::{Rotary, RotaryStyle};
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Linear, Ops, SequenceRows};
 use crate::model::local::gguf::Encoding;
@@ -15,13 +23,14 @@ use crate::model::local::weights::StoredTensor;
 
 /// The CPU's [`Ops`].
 pub struct Cpu {
+    isa: Isa,
+    /// Which forms of activations the loaded matrices want.
+    wants_int8: AtomicBool,
+    wants_floats: AtomicBool,
     n_layers: usize,
-    n_heads: usize,
-    n_kv_heads: usize,
-    head_dim: usize,
+    shape: AttentionShape,
+    rotary: Rotary,
     rms_eps: f32,
-    frequencies: Vec<f32>,
-    magnitude: f32,
 }
 
 /// Activations of the shape (rows, width), row after row.
@@ -30,212 +39,160 @@ pub struct CpuTensor {
     width: usize,
 }
 
-pub struct CpuMatrix {
-    weights: Box<dyn QuantizedType>,
-    n_out: usize,
-    n_in: usize,
-}
-
-/// Keys and values of consecutive positions, of all layers.
-#[derive(Clone)]
-pub struct CpuSegment {
-    start: usize,
-    /// By layer: rows of (keys, values).
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
-}
-
 impl Cpu {
-    pub fn new(config: &DecoderConfig) -> Self {
-        Self {
+    pub fn new(config: &DecoderConfig) -> anyhow::Result<Self> {
+        ensure!(
+            config.head_dim.is_multiple_of(16),
+            "heads of width {} do not run on a CPU, which takes multiples of 16",
+            config.head_dim
+        );
+        Ok(Self {
+            isa: Isa::best(),
+            wants_int8: AtomicBool::new(false),
+            wants_floats: AtomicBool::new(false),
             n_layers: config.n_layers,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            head_dim: config.head_dim,
+            shape: AttentionShape {
+                n_heads: config.n_heads,
+                n_kv_heads: config.n_kv_heads,
+                head_dim: config.head_dim,
+                scale: 1.0 / (config.head_dim as f32).sqrt(),
+            },
+            // The weights' rows are put into this order as they are loaded.
+            rotary: Rotary {
+                style: RotaryStyle::Halves,
+                frequencies: config.rope.frequencies.clone(),
+                magnitude: config.rope.magnitude,
+            },
             rms_eps: config.rms_eps as f32,
-            frequencies: config.rope.frequencies.clone(),
-            magnitude: config.rope.magnitude,
+        })
+    }
+
+    fn form(&self) -> Form {
+        let wants = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        match (wants(&self.wants_int8), wants(&self.wants_floats)) {
+            (true, true) => Form::Both,
+            (_, false) => Form::Int8,
+            (false, true) => Form::Float,
         }
     }
-
-    fn kv_width(&self) -> usize {
-        self.n_kv_heads * self.head_dim
-    }
-
-    fn norm_rows(&self, values: &mut [f32], weight: &[f32]) {
-        values.par_chunks_mut(weight.len()).for_each(|row| {
-            let mean = dot(row, row) / row.len() as f32;
-            let scale = 1.0 / (mean + self.rms_eps).sqrt();
-            for (value, weight) in row.iter_mut().zip(weight) {
-                *value *= scale * weight;
-            }
-        });
-    }
-
-    /// One query row of one head, over all positions of its sequence up to its own.
-    fn attend_row(&self, query: &[f32], kv_head: usize, runs: &[Run<'_>], out: &mut [f32]) {
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let offset = kv_head * self.head_dim;
-        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0_f32);
-        out.fill(0.0);
-        for run in runs {
-            let width = self.kv_width();
-            for (key, value) in run.keys.chunks_exact(width).zip(run.values.chunks_exact(width)) {
-                let score = dot(query, &key[offset..offset + self.head_dim]) * scale;
-                if score > max {
-                    let shrink = (max - score).exp();
-                    sum *= shrink;
-                    for out in out.iter_mut() {
-                        *out *= shrink;
-                    }
-                    max = score;
-                }
-                let weight = (score - max).exp();
-                sum += weight;
-                for (out, value) in out.iter_mut().zip(&value[offset..offset + self.head_dim]) {
-                    *out += weight * value;
-                }
-            }
-        }
-        for out in out {
-            *out /= sum;
-        }
-    }
-}
-
-/// Keys and values of consecutive positions.
-struct Run<'a> {
-    keys: &'a [f32],
-    values: &'a [f32],
 }
 
 impl Ops for Cpu {
     type Tensor = CpuTensor;
-    type Input = CpuTensor;
-    type Matrix = CpuMatrix;
+    type Input = Activations;
+    type Matrix = PackedMatrix;
     type Vector = Vec<f32>;
-    type Segment = CpuSegment;
+    type Segment = KvSegment;
 
-    fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<CpuMatrix> {
+    fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<PackedMatrix> {
         let &[n_out, n_in] = stored.shape.as_slice() else {
             bail!("a matrix has the shape {:?}", stored.shape);
         };
-        let (dtype, bytes) = match stored.encoding {
-            Encoding::F32 => (GgmlDType::F32, Cow::Borrowed(&*stored.bytes)),
-            Encoding::F16 | Encoding::Bf16 => {
-                let values = stored.to_f32()?;
-                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                (GgmlDType::F32, Cow::Owned(bytes))
+        let (kind, bytes) = packable(stored)?;
+        let matrix = PackedMatrix::pack(kind, n_out, n_in, &bytes)?;
+        match matrix.form() {
+            Form::Int8 => self.wants_int8.store(true, Ordering::Relaxed),
+            Form::Float => self.wants_floats.store(true, Ordering::Relaxed),
+            Form::Both => {
+                self.wants_int8.store(true, Ordering::Relaxed);
+                self.wants_floats.store(true, Ordering::Relaxed);
             }
-            Encoding::Q4_0 => (GgmlDType::Q4_0, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q4_1 => (GgmlDType::Q4_1, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q5_0 => (GgmlDType::Q5_0, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q5_1 => (GgmlDType::Q5_1, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q8_0 => (GgmlDType::Q8_0, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q2K => (GgmlDType::Q2K, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q3K => (GgmlDType::Q3K, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q4K => (GgmlDType::Q4K, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q5K => (GgmlDType::Q5K, Cow::Borrowed(&*stored.bytes)),
-            Encoding::Q6K => (GgmlDType::Q6K, Cow::Borrowed(&*stored.bytes)),
-        };
-        Ok(CpuMatrix { weights: dtype.from_data(bytes), n_out, n_in })
+        }
+        Ok(matrix)
     }
 
     fn load_vector(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Vec<f32>> {
         stored.to_f32()
     }
 
-    fn new_segment(&self) -> anyhow::Result<CpuSegment> {
-        Ok(CpuSegment { start: 0, layers: vec![(Vec::new(), Vec::new()); self.n_layers] })
+    fn new_segment(&self) -> anyhow::Result<KvSegment> {
+        Ok(KvSegment::new(self.n_layers, &self.shape))
     }
 
-    fn branch(&self, _segment: &CpuSegment, end: usize) -> anyhow::Result<CpuSegment> {
-        Ok(CpuSegment { start: end, layers: vec![(Vec::new(), Vec::new()); self.n_layers] })
+    fn branch(&self, segment: &KvSegment, end: usize) -> anyhow::Result<KvSegment> {
+        Ok(segment.branch(end))
     }
 
-    fn segment_start(&self, segment: &CpuSegment) -> usize {
-        segment.start
+    fn segment_start(&self, segment: &KvSegment) -> usize {
+        segment.start()
     }
 
-    fn segment_bytes(&self, segment: &CpuSegment) -> usize {
-        segment.layers.iter().map(|(keys, values)| 4 * (keys.capacity() + values.capacity())).sum()
+    fn segment_bytes(&self, segment: &KvSegment) -> usize {
+        segment.n_bytes()
     }
 
-    fn embed(&self, table: &CpuMatrix, ids: &[u32]) -> anyhow::Result<CpuTensor> {
-        match table.weights.embedding(ids, table.n_out, table.n_in)? {
-            CpuStorage::F32(values) => Ok(CpuTensor { values, width: table.n_in }),
-            _ => bail!("an embedding table yields no floats"),
-        }
-    }
-
-    fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<CpuTensor> {
-        let mut values = x.values.clone();
-        self.norm_rows(&mut values, weight);
-        Ok(CpuTensor { values, width: x.width })
-    }
-
-    fn gated(&self, mut gate: CpuTensor, up: CpuTensor) -> anyhow::Result<CpuTensor> {
-        let width = gate.width;
-        gate.values.par_chunks_mut(width).zip(up.values.par_chunks(width)).for_each(
-            |(gate, up)| {
-                for (gate, up) in gate.iter_mut().zip(up) {
-                    *gate = *gate / (1.0 + (-*gate).exp()) * up;
-                }
-            },
-        );
-        Ok(gate)
-    }
-
-    fn plain(&self, x: CpuTensor) -> anyhow::Result<CpuTensor> {
-        Ok(x)
-    }
-
-    fn project(&self, x: &CpuTensor, linears: &[&Linear<Self>]) -> anyhow::Result<Vec<CpuTensor>> {
-        let n_rows = x.values.len() / x.width;
-        let project = |linear: &&Linear<Self>| {
-            let matrix = &linear.matrix;
-            let mut values = vec![0.0; n_rows * matrix.n_out];
-            let shape = (n_rows, matrix.n_in, matrix.n_out);
-            matrix.weights.matmul_t(shape, &x.values, &mut values)?;
-            if let Some(bias) = &linear.bias {
-                for row in values.chunks_exact_mut(matrix.n_out) {
-                    row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-                }
+    fn embed(&self, table: &PackedMatrix, ids: &[u32]) -> anyhow::Result<CpuTensor> {
+        let width = table.cols();
+        let mut values = vec![0.0; ids.len() * width];
+        for (&id, row) in ids.iter().zip(values.chunks_exact_mut(width)) {
+            if id as usize >= table.rows() {
+                bail!("the token {id} is outside the embedding table's {} rows", table.rows());
             }
-            Ok(CpuTensor { values, width: matrix.n_out })
+            table.read_row(id as usize, row);
+        }
+        Ok(CpuTensor { values, width })
+    }
+
+    fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<Activations> {
+        let mut input = Activations::new(self.isa);
+        input.quantize_normed(&x.values, weight, self.rms_eps, self.form());
+        Ok(input)
+    }
+
+    fn gated(&self, gate: CpuTensor, up: CpuTensor) -> anyhow::Result<Activations> {
+        let mut input = Activations::new(self.isa);
+        input.quantize_gated(&gate.values, &up.values, gate.width, self.form());
+        Ok(input)
+    }
+
+    fn plain(&self, x: CpuTensor) -> anyhow::Result<Activations> {
+        let mut input = Activations::new(self.isa);
+        input.quantize(&x.values, x.width, self.form());
+        Ok(input)
+    }
+
+    fn project(
+        &self,
+        x: &Activations,
+        linears: &[&Linear<Self>],
+    ) -> anyhow::Result<Vec<CpuTensor>> {
+        let new = |linear: &&Linear<Self>| {
+            let width = linear.matrix.rows();
+            CpuTensor { values: vec![0.0; x.rows() * width], width }
         };
-        linears.iter().map(project).collect()
+        let mut results: Vec<CpuTensor> = linears.iter().map(new).collect();
+        let mut products: Vec<Product<'_>> = linears
+            .iter()
+            .zip(&mut results)
+            .map(|(linear, result)| Product {
+                matrix: &linear.matrix,
+                bias: linear.bias.as_deref(),
+                store: Store::Set,
+                out: &mut result.values,
+            })
+            .collect();
+        multiply(x, &mut products);
+        Ok(results)
     }
 
     fn project_onto(
         &self,
-        x: &CpuTensor,
+        x: &Activations,
         linear: &Linear<Self>,
         sum: &mut CpuTensor,
     ) -> anyhow::Result<()> {
-        for product in self.project(x, &[linear])? {
-            sum.values.iter_mut().zip(&product.values).for_each(|(sum, value)| *sum += value);
-        }
+        let (matrix, bias) = (&linear.matrix, linear.bias.as_deref());
+        multiply(x, &mut [Product { matrix, bias, store: Store::Add, out: &mut sum.values }]);
         Ok(())
     }
 
     fn norm_heads(&self, x: &mut CpuTensor, weight: &Vec<f32>) -> anyhow::Result<()> {
-        self.norm_rows(&mut x.values, weight);
+        rms_norm(self.isa, &mut x.values, weight, self.rms_eps);
         Ok(())
     }
 
     fn rotate(&self, x: &mut CpuTensor, positions: &[usize]) -> anyhow::Result<()> {
-        let half = self.head_dim / 2;
-        x.values.par_chunks_mut(x.width).zip(positions).for_each(|(row, &position)| {
-            for (pair, frequency) in self.frequencies.iter().enumerate() {
-                let (sin, cos) = (position as f32 * frequency).sin_cos();
-                let (sin, cos) = (sin * self.magnitude, cos * self.magnitude);
-                for head in row.chunks_exact_mut(self.head_dim) {
-                    let (a, b) = (head[pair], head[pair + half]);
-                    head[pair] = a * cos - b * sin;
-                    head[pair + half] = b * cos + a * sin;
-                }
-            }
-        });
+        self.rotary.rotate(&mut x.values, self.shape.head_dim, positions);
         Ok(())
     }
 
@@ -243,48 +200,26 @@ impl Ops for Cpu {
         &self,
         layer: usize,
         [q, k, v]: [CpuTensor; 3],
-        sequences: &mut [SequenceRows<'_, CpuSegment>],
+        sequences: &mut [SequenceRows<'_, KvSegment>],
     ) -> anyhow::Result<CpuTensor> {
-        let mut mixed = CpuTensor { values: vec![0.0; q.values.len()], width: q.width };
-        let (kv_width, group) = (self.kv_width(), self.n_heads / self.n_kv_heads);
         let mut row = 0;
-        for sequence in sequences {
-            let rows = row * kv_width..(row + sequence.n_rows) * kv_width;
-            let (keys, values) = &mut sequence.own.layers[layer];
-            let n_own = sequence.start - sequence.own.start;
-            keys.truncate(n_own * kv_width);
-            values.truncate(n_own * kv_width);
-            keys.extend_from_slice(&k.values[rows.clone()]);
-            values.extend_from_slice(&v.values[rows]);
-
-            let segments: Vec<&CpuSegment> =
-                sequence.shared.iter().map(Arc::as_ref).chain([&*sequence.own]).collect();
-            let range = row * q.width..(row + sequence.n_rows) * q.width;
-            let out = mixed.values[range.clone()].par_chunks_mut(q.width);
-            out.zip(q.values[range].par_chunks(q.width)).enumerate().for_each(
-                |(idx, (out, query))| {
-                    let n_visible = sequence.start + idx + 1;
-                    let runs: Vec<Run<'_>> = segments
-                        .iter()
-                        .enumerate()
-                        .map(|(at, segment)| {
-                            let end = segments.get(at + 1).map_or(n_visible, |next| next.start);
-                            let range = 0..(end - segment.start) * kv_width;
-                            let (keys, values) = &segment.layers[layer];
-                            Run { keys: &keys[range.clone()], values: &values[range] }
-                        })
-                        .collect();
-                    let heads = out.chunks_exact_mut(self.head_dim);
-                    for (head, (out, query)) in
-                        heads.zip(query.chunks_exact(self.head_dim)).enumerate()
-                    {
-                        self.attend_row(query, head / group, &runs, out);
-                    }
-                },
-            );
+        for sequence in &mut *sequences {
+            let range = row * k.width..(row + sequence.n_rows) * k.width;
+            let new = (&k.values[range.clone()], &v.values[range]);
+            sequence.own.append(self.isa, layer, sequence.start, new);
             row += sequence.n_rows;
         }
-        Ok(mixed)
+        let spans: Vec<Span<'_>> = sequences
+            .iter()
+            .map(|sequence| Span {
+                segments: sequence.shared.iter().map(Arc::as_ref).chain([&*sequence.own]).collect(),
+                start: sequence.start,
+                n_queries: sequence.n_rows,
+            })
+            .collect();
+        let mut values = vec![0.0; q.values.len()];
+        attend(self.isa, &self.shape, layer, &spans, (&q.values, &mut values));
+        Ok(CpuTensor { values, width: q.width })
     }
 
     fn select(&self, x: &CpuTensor, rows: &[usize]) -> anyhow::Result<CpuTensor> {
@@ -297,15 +232,31 @@ impl Ops for Cpu {
     }
 }
 
-/// A dot product summed in a fixed order: eight partial sums, then those.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..8 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
+/// A tensor's format and bytes as the kernels take them: the few formats that they lack are
+/// unpacked to 16 bits.
+fn packable<'a>(stored: &'a StoredTensor<'_>) -> anyhow::Result<(QuantType, Cow<'a, [u8]>)> {
+    let bytes = Cow::Borrowed(&*stored.bytes);
+    let unpacked = |dtype: GgmlDType| {
+        let n_values = stored.shape.iter().product();
+        let CpuStorage::F32(values) = dtype.from_data(bytes.clone()).dequantize(n_values)? else {
+            bail!("{dtype:?} does not unpack to floats");
+        };
+        let halves = values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes());
+        Ok((QuantType::F16, Cow::Owned(halves.collect())))
+    };
+    Ok(match stored.encoding {
+        Encoding::F32 => (QuantType::F32, bytes),
+        Encoding::F16 => (QuantType::F16, bytes),
+        Encoding::Bf16 => (QuantType::Bf16, bytes),
+        Encoding::Q4_0 => (QuantType::Q4_0, bytes),
+        Encoding::Q4_1 => (QuantType::Q4_1, bytes),
+        Encoding::Q5_0 => (QuantType::Q5_0, bytes),
+        Encoding::Q8_0 => (QuantType::Q8_0, bytes),
+        Encoding::Q4K => (QuantType::Q4K, bytes),
+        Encoding::Q5K => (QuantType::Q5K, bytes),
+        Encoding::Q6K => (QuantType::Q6K, bytes),
+        Encoding::Q5_1 => return unpacked(GgmlDType::Q5_1),
+        Encoding::Q2K => return unpacked(GgmlDType::Q2K),
+        Encoding::Q3K => return unpacked(GgmlDType::Q3K),
+    })
 }

@@ -6,12 +6,15 @@ use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::BoxFuture;
+use rayon::ThreadPool;
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::model::constraint::{Compiled, Constraint};
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::decoder::Ops;
 use crate::model::local::scheduler::{Job, Reply, Scheduler, Task};
 use crate::model::local::tokenizer::Tokenizer;
+use crate::model::token_trie::TokenTrie;
 use crate::model::{Completion, EngineInfo, Event, Generate, Request};
 use crate::prompt::{CountTokens, Prompt};
 
@@ -23,6 +26,7 @@ pub struct LocalEngine {
     pub(super) info: EngineInfo,
     pub(super) tokenizer: Arc<Tokenizer>,
     pub(super) template: ChatTemplate,
+    pub(super) trie: Arc<TokenTrie>,
     pub(super) jobs: Sender<Job>,
 }
 
@@ -87,7 +91,18 @@ impl Generate for LocalEngine {
                 return Ok(Vec::new());
             }
             let prompt = self.encode_checked(&request.prompt)?;
-            let task = Task::Generate { sampling: request.sampling.clone(), seed: request.seed };
+            let room = self.info.context_length - prompt.len();
+            let mut sampling = request.sampling.clone();
+            sampling.max_tokens = sampling.max_tokens.min(room);
+            let constraint = match &request.grammar {
+                Some(grammar) => {
+                    let compiled = Compiled::new(grammar, Arc::clone(&self.trie))
+                        .context("cannot use the grammar of the answer")?;
+                    Some(Constraint::new(&compiled, sampling.max_tokens)?)
+                }
+                None => None,
+            };
+            let task = Task::Generate { sampling, seed: request.seed, constraint };
             match self.run(prompt, task, events).await? {
                 Reply::Completed(completions) => completions,
                 _ => bail!("the local engine answered something else"),
@@ -122,15 +137,23 @@ impl Generate for LocalEngine {
 }
 
 /// Starts the thread that owns `scheduler`, and returns the way to it.
-pub(super) fn start<O: Ops>(mut scheduler: Scheduler<O>) -> anyhow::Result<Sender<Job>> {
+///
+/// The thread lives inside `pool`: entering a pool from outside costs more than a small product.
+pub(super) fn start<O: Ops>(
+    mut scheduler: Scheduler<O>,
+    pool: ThreadPool,
+) -> anyhow::Result<Sender<Job>> {
     let (sender, receiver) = channel();
-    thread::Builder::new()
-        .name("engine".into())
-        .spawn(move || {
+    let work = move || {
+        pool.install(move || {
             while take_jobs(&mut scheduler, &receiver) {
                 scheduler.step();
             }
-        })
+        });
+    };
+    thread::Builder::new()
+        .name("engine".into())
+        .spawn(work)
         .context("cannot start the engine's thread")?;
     Ok(sender)
 }

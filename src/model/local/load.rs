@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rayon::ThreadPoolBuilder;
 use serde::Deserialize;
 
 use crate::model::EngineInfo;
@@ -17,6 +18,7 @@ use crate::model::local::safetensors::SafetensorsFiles;
 use crate::model::local::scheduler::{Limits, Scheduler};
 use crate::model::local::tokenizer::Tokenizer;
 use crate::model::local::weights::Weights;
+use crate::model::token_trie::TokenTrie;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -27,11 +29,13 @@ pub struct LocalOptions {
     pub max_context: Option<usize>,
     /// Bytes of keys and values kept from earlier prompts.
     pub max_prefix_bytes: usize,
+    /// Threads that compute; as many as the machine has cores where it is `None`.
+    pub n_threads: Option<usize>,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { name: None, max_context: None, max_prefix_bytes: 1 << 30 }
+        Self { name: None, max_context: None, max_prefix_bytes: 1 << 30, n_threads: None }
     }
 }
 
@@ -55,11 +59,17 @@ impl LocalEngine {
         let info = EngineInfo {
             name: options.name.clone().or(stem).unwrap_or_default(),
             context_length: config.context_length,
-            obeys_grammar: false,
+            obeys_grammar: true,
             is_local_cpu: true,
         };
-        let ops = Cpu::new(&config);
-        let decoder = Decoder::load(config, &weights, ops)
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(options.n_threads.unwrap_or(0))
+            .thread_name(|idx| format!("engine-{idx}"))
+            .build()
+            .context("cannot start the engine's threads")?;
+        let ops = Cpu::new(&config)?;
+        let decoder = pool
+            .install(|| Decoder::load(config, &weights, ops))
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
         let tokenizer = Arc::new(tokenizer);
         let limits = Limits {
@@ -68,7 +78,8 @@ impl LocalEngine {
             max_prefix_bytes: options.max_prefix_bytes,
         };
         let scheduler = Scheduler::new(decoder, Arc::clone(&tokenizer), limits);
-        Ok(Self { info, tokenizer, template, jobs: start(scheduler)? })
+        let trie = Arc::new(TokenTrie::new(tokenizer.vocabulary()));
+        Ok(Self { info, tokenizer, template, trie, jobs: start(scheduler, pool)? })
     }
 }
 

@@ -12,5 +12,7 @@ pub mod prefix;
 pub mod safetensors;
 pub mod sample;
 pub mod scheduler;
+#[cfg(test)]
+mod tests;
 pub mod tokenizer;
 pub mod weights;

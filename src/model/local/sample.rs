@@ -1,18 +1,19 @@
-//! One completion as it grows: tokens to bytes, stop texts, the end of a turn.
+//! One completion as it grows: tokens to bytes, the grammar, stop texts, the end of a turn.
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
+use crate::model::constraint::Constraint;
 use crate::model::local::tokenizer::Tokenizer;
 use crate::model::sampler::Sampler;
 use crate::model::{Completion, Event, Finish, Sampling, Usage};
-
-/// What samples need to know of tokens.
-pub type Tokens = Tokenizer;
 
 /// One completion as it grows.
 pub struct Sample {
     idx: usize,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     stop: Arc<[Vec<u8>]>,
     max_tokens: usize,
     bytes: Vec<u8>,
@@ -24,48 +25,64 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Sample `idx` of a request. `room` is what the context leaves for it.
-    pub fn new(sampling: &Sampling, seed: u64, idx: usize, room: usize) -> Self {
+    /// Sample `idx` of a request.
+    pub fn new(
+        sampling: &Sampling,
+        (seed, idx): (u64, usize),
+        constraint: Option<Constraint>,
+        usage: Usage,
+    ) -> Self {
         let stop = sampling.stop.iter().filter(|text| !text.is_empty());
         Self {
             idx,
             sampler: Sampler::new(sampling, seed, idx),
+            constraint,
             stop: stop.map(|text| text.clone().into_bytes()).collect(),
-            max_tokens: sampling.max_tokens.min(room),
+            max_tokens: sampling.max_tokens,
             bytes: Vec::new(),
             n_told: 0,
             logprob: 0.0,
             finish: None,
-            usage: Usage::default(),
+            usage,
         }
     }
 
-    /// Notes the prompt's length, and how much of it was not computed for this sample.
-    #[must_use]
-    pub fn of(mut self, prompt_tokens: usize, cached_tokens: usize) -> Self {
-        self.usage = Usage { prompt_tokens, cached_tokens, ..self.usage };
-        self
+    /// The tokens that every completion of a grammar begins with.
+    pub fn opening(constraint: &Constraint, tokenizer: &Tokenizer) -> Vec<u32> {
+        constraint.clone().forced(&|text| tokenizer.encode(text).unwrap_or_default())
+    }
+
+    /// Takes the opening, which the network has seen with the prompt.
+    pub fn open(&mut self, opening: &[u32], tokenizer: &Tokenizer) -> anyhow::Result<()> {
+        for &token in opening {
+            self.force(token, tokenizer)?;
+        }
+        Ok(())
     }
 
     /// Takes the logits after all tokens so far, and returns the tokens that the network must see
     /// next: none where the sample has ended.
-    pub fn grow(&mut self, logits: &[f32], tokens: &Tokens, tell: impl Fn(Event)) -> Vec<u32> {
+    pub fn grow(
+        &mut self,
+        logits: &[f32],
+        tokenizer: &Tokenizer,
+        tell: impl Fn(Event),
+    ) -> anyhow::Result<Vec<u32>> {
         let mut next = Vec::new();
-        if self.usage.completion_tokens >= self.max_tokens {
-            self.finish = Some(Finish::Length);
-        } else {
-            match self.sampler.draw(logits, self.usage.completion_tokens) {
-                Some(drawn) => {
-                    self.usage.completion_tokens += 1;
-                    self.logprob += drawn.logprob;
-                    self.push(drawn.token, tokens);
-                    next.push(drawn.token);
+        self.check_end();
+        if self.finish.is_none() {
+            next.push(self.draw(logits, tokenizer)?);
+        }
+        self.check_end();
+        if let (None, Some(constraint)) = (self.finish, &mut self.constraint) {
+            for token in constraint.forced(&|text| tokenizer.encode(text).unwrap_or_default()) {
+                // A stop text may end it within what is forced.
+                if self.finish.is_none() {
+                    self.force(token, tokenizer)?;
+                    next.push(token);
                 }
-                None => self.finish = Some(Finish::Stop),
             }
-            if self.finish.is_none() && self.usage.completion_tokens >= self.max_tokens {
-                self.finish = Some(Finish::Length);
-            }
+            self.check_end();
         }
         let n_certain = match self.finish {
             Some(_) => self.bytes.len(),
@@ -80,7 +97,7 @@ impl Sample {
             tell(Event::Finished { sample: self.idx });
             next.clear();
         }
-        next
+        Ok(next)
     }
 
     pub fn into_completion(self) -> Completion {
@@ -92,13 +109,54 @@ impl Sample {
         }
     }
 
-    fn push(&mut self, token: u32, tokens: &Tokens) {
-        if tokens.is_end_of_turn(token) {
+    /// Ends a sample whose grammar is complete, or whose tokens are used up.
+    fn check_end(&mut self) {
+        if self.finish.is_some() {
+            return;
+        }
+        if self.constraint.as_ref().is_some_and(Constraint::is_complete) {
+            self.finish = Some(Finish::Stop);
+        } else if self.usage.completion_tokens >= self.max_tokens {
+            self.finish = Some(Finish::Length);
+        }
+    }
+
+    fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> anyhow::Result<u32> {
+        let allowed: Option<Vec<u32>> =
+            self.constraint.as_mut().map(|constraint| constraint.allowed().iter().collect());
+        // Rows of the network beyond the vocabulary are padding.
+        let logits = &logits[..logits.len().min(tokenizer.n_tokens())];
+        let position = self.usage.completion_tokens;
+        let drawn = self
+            .sampler
+            .draw(logits, allowed.as_deref(), position)
+            .context("the network's logits are no numbers")?;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.commit(drawn.token)?;
+        }
+        self.usage.completion_tokens += 1;
+        self.logprob += drawn.logprob;
+        self.push(drawn.token, tokenizer);
+        Ok(drawn.token)
+    }
+
+    fn force(&mut self, token: u32, tokenizer: &Tokenizer) -> anyhow::Result<()> {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.commit(token)?;
+        }
+        self.usage.completion_tokens += 1;
+        self.usage.forced_tokens += 1;
+        self.push(token, tokenizer);
+        Ok(())
+    }
+
+    fn push(&mut self, token: u32, tokenizer: &Tokenizer) {
+        if tokenizer.is_end_of_turn(token) {
             self.finish = Some(Finish::Stop);
             return;
         }
         let before = self.bytes.len();
-        self.bytes.extend_from_slice(tokens.bytes(token));
+        self.bytes.extend_from_slice(tokenizer.bytes(token));
         // A stop text that ends in the new bytes may begin before them.
         let found = self.stop.iter().filter_map(|stop| {
             let from = (before + 1).saturating_sub(stop.len());

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::model::constraint::Constraint;
 use crate::model::local::decoder::{Batch, Decoder, Ops, SequenceRows};
 use crate::model::local::prefix::PrefixStore;
-use crate::model::local::sample::{Sample, Tokens};
+use crate::model::local::sample::Sample;
+use crate::model::local::tokenizer::Tokenizer;
 use crate::model::sampler::logprob_of;
-use crate::model::{Completion, Event, Sampling};
+use crate::model::{Completion, Event, Sampling, Usage};
 
 /// One call of the engine, its prompt tokenized.
 pub struct Job {
@@ -23,8 +25,15 @@ pub struct Job {
 
 /// What is wanted of a prompt.
 pub enum Task {
-    Generate { sampling: Sampling, seed: u64 },
-    Score { continuations: Vec<Vec<u32>> },
+    /// The sampling's `max_tokens` fit into the context.
+    Generate {
+        sampling: Sampling,
+        seed: u64,
+        constraint: Option<Constraint>,
+    },
+    Score {
+        continuations: Vec<Vec<u32>>,
+    },
 }
 
 /// What a caller hears.
@@ -56,13 +65,17 @@ pub struct Scheduler<O: Ops> {
 /// What never changes while a model is loaded.
 struct Fixed<O: Ops> {
     decoder: Decoder<O>,
-    tokens: Arc<Tokens>,
+    tokenizer: Arc<Tokenizer>,
     limits: Limits,
 }
 
 /// A job whose prompt is being computed or has been.
 struct Running<O: Ops> {
     job: Job,
+    /// What every completion begins with: computed with the prompt, as its end.
+    opening: Vec<u32>,
+    /// The prompt with the opening.
+    tokens: Vec<u32>,
     state: State<O>,
     /// Of the prompt, the tokens found in the store.
     n_cached: usize,
@@ -129,9 +142,9 @@ impl<O: Ops> Sequence<O> {
 }
 
 impl<O: Ops> Scheduler<O> {
-    pub fn new(decoder: Decoder<O>, tokens: Arc<Tokens>, limits: Limits) -> Self {
+    pub fn new(decoder: Decoder<O>, tokenizer: Arc<Tokenizer>, limits: Limits) -> Self {
         let prefixes = PrefixStore::new(limits.max_prefix_bytes);
-        let fixed = Fixed { decoder, tokens, limits };
+        let fixed = Fixed { decoder, tokenizer, limits };
         Self { fixed, prefixes, waiting: VecDeque::new(), running: Vec::new() }
     }
 
@@ -164,12 +177,19 @@ impl<O: Ops> Scheduler<O> {
         }
         let Some(job) = self.waiting.pop_front() else { return Ok(()) };
         let ops = self.fixed.decoder.ops();
-        let (sequence, n_cached) = match self.prefixes.find(&job.prompt) {
+        let opening = match &job.task {
+            Task::Generate { constraint: Some(constraint), .. } => {
+                Sample::opening(constraint, &self.fixed.tokenizer)
+            }
+            _ => Vec::new(),
+        };
+        let tokens = [job.prompt.as_slice(), &opening].concat();
+        let (sequence, n_cached) = match self.prefixes.find(&tokens) {
             Some(prefix) => (Sequence::branch(ops, &prefix.path, prefix.len)?, prefix.len),
             None => (Sequence { shared: Vec::new(), own: ops.new_segment()? }, 0),
         };
         let state = State::Prompt { sequence, n_done: n_cached };
-        self.running.push(Running { job, state, n_cached });
+        self.running.push(Running { job, opening, tokens, state, n_cached });
         Ok(())
     }
 
@@ -227,11 +247,10 @@ impl<O: Ops> Running<O> {
     ) {
         match &mut self.state {
             State::Prompt { sequence, n_done } => {
-                let prompt = &self.job.prompt;
-                let end = prompt.len().min(*n_done + limits.prefill_rows);
-                ids.extend(&prompt[*n_done..end]);
+                let end = self.tokens.len().min(*n_done + limits.prefill_rows);
+                ids.extend(&self.tokens[*n_done..end]);
                 sequences.push(sequence.rows(*n_done, end - *n_done));
-                if end == prompt.len() {
+                if end == self.tokens.len() {
                     wanted.push(ids.len() - 1);
                 }
             }
@@ -253,7 +272,7 @@ impl<O: Ops> Running<O> {
                     }
                     let from = scoring.n_seen;
                     ids.extend(&scoring.tokens[from..from + n_rows]);
-                    let start = self.job.prompt.len() + from;
+                    let start = self.tokens.len() + from;
                     sequences.push(scoring.sequence.rows(start, n_rows));
                     wanted.extend(ids.len() - n_rows..ids.len());
                 }
@@ -269,7 +288,7 @@ impl<O: Ops> Running<O> {
         prefixes: &mut PrefixStore<O::Segment>,
     ) -> anyhow::Result<()> {
         const MISSING: &str = "the network returned fewer rows than asked for";
-        let total = self.job.prompt.len();
+        let total = self.tokens.len();
         match &mut self.state {
             State::Prompt { n_done, .. } => {
                 *n_done = total.min(*n_done + fixed.limits.prefill_rows);
@@ -284,7 +303,7 @@ impl<O: Ops> Running<O> {
                     if slot.sequence.is_some() {
                         slot.n_seen += slot.pending.len();
                         let logits = rows.next().context(MISSING)?;
-                        slot.draw(logits, &fixed.tokens, &self.job);
+                        slot.draw(logits, &fixed.tokenizer, &self.job)?;
                     }
                 }
             }
@@ -310,29 +329,29 @@ impl<O: Ops> Running<O> {
         prefixes: &mut PrefixStore<O::Segment>,
     ) -> anyhow::Result<()> {
         let ops = fixed.decoder.ops();
-        let prompt = &self.job.prompt;
+        let tokens = &self.tokens;
         let State::Prompt { sequence, .. } =
             std::mem::replace(&mut self.state, State::Samples(Vec::new()))
         else {
             return Ok(());
         };
         let path = sequence.into_path();
-        prefixes.insert(prompt, &path, |segment| ops.segment_bytes(segment));
-        let branch = || Sequence::branch(ops, &path, prompt.len());
+        prefixes.insert(tokens, &path, |segment| ops.segment_bytes(segment));
+        let branch = || Sequence::branch(ops, &path, tokens.len());
         self.state = match &self.job.task {
-            Task::Generate { sampling, seed } => {
-                let room = fixed.decoder.config.context_length.saturating_sub(prompt.len());
+            Task::Generate { sampling, seed, constraint } => {
+                let prompt_tokens = self.job.prompt.len();
                 let mut slots = Vec::with_capacity(sampling.n);
                 for idx in 0..sampling.n {
-                    let cached = if idx == 0 { self.n_cached } else { prompt.len() };
-                    let sample = Sample::new(sampling, *seed, idx, room).of(prompt.len(), cached);
-                    let mut slot = Slot {
-                        sample,
-                        sequence: Some(branch()?),
-                        n_seen: prompt.len(),
-                        pending: Vec::new(),
-                    };
-                    slot.draw(logits, &fixed.tokens, &self.job);
+                    let cached_tokens =
+                        if idx == 0 { self.n_cached.min(prompt_tokens) } else { prompt_tokens };
+                    let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
+                    let mut sample = Sample::new(sampling, (*seed, idx), constraint.clone(), usage);
+                    sample.open(&self.opening, &fixed.tokenizer)?;
+                    let sequence = Some(branch()?);
+                    let n_seen = tokens.len();
+                    let mut slot = Slot { sample, sequence, n_seen, pending: Vec::new() };
+                    slot.draw(logits, &fixed.tokenizer, &self.job)?;
                     slots.push(slot);
                 }
                 State::Samples(slots)
@@ -383,11 +402,12 @@ impl<O: Ops> Running<O> {
 
 impl<O: Ops> Slot<O> {
     /// Draws the next token, and lets go of what is remembered where it was the last.
-    fn draw(&mut self, logits: &[f32], tokens: &Tokens, job: &Job) {
-        self.pending = self.sample.grow(logits, tokens, |event| job.send(event));
+    fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
+        self.pending = self.sample.grow(logits, tokenizer, |event| job.send(event))?;
         if self.pending.is_empty() {
             self.sequence = None;
         }
+        Ok(())
     }
 }
 
