@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::sandbox::HELPER_COMMAND;
-use crate::sandbox::plan::{Content, Plan};
+use crate::sandbox::plan::{Content, MACHINE_SETTINGS, Plan};
 use crate::sandbox::supervise::SUPERVISE_STEP;
 
 /// Where the supervisor's program is inside.
@@ -53,6 +53,12 @@ pub(super) fn render_arguments(plan: &Plan, helper: &Path) -> Vec<OsString> {
     let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
         arguments.extend(words.iter().map(|word| word.as_ref().to_owned()));
     };
+    for name in MACHINE_SETTINGS {
+        let path = Path::new("/proc").join(name);
+        if path.exists() {
+            add(&[&"--ro-bind", &path, &path]);
+        }
+    }
     for (link, target) in &plan.links {
         add(&[&"--symlink", target, link]);
     }

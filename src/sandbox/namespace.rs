@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, getgid, getuid, pivot_root, sethostname};
 
 use crate::sandbox::kernel::{restrict_mounts, start_loopback};
-use crate::sandbox::plan::{Content, Mount, Plan};
+use crate::sandbox::plan::{Content, MACHINE_SETTINGS, Mount, Plan};
 
 /// Leaves the user's namespaces. The process namespace holds for children only.
 pub(super) fn leave_namespaces() -> anyhow::Result<()> {
@@ -83,10 +83,9 @@ fn mount_processes(target: &Path) -> anyhow::Result<()> {
     mount(Some("proc"), target, Some("proc"), flags, none).context("mounting `/proc`")
 }
 
-/// Parts of `/proc` speak to the whole machine, and a user with root's number may write them
-/// without any capability.
+/// Makes the machine's own settings read-only.
 fn cover_kernel_files(processes: &Path) -> anyhow::Result<()> {
-    for name in ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"] {
+    for name in MACHINE_SETTINGS {
         let path = processes.join(name);
         if path.exists() {
             bind_path(&path, &path)?;

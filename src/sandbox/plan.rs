@@ -68,6 +68,11 @@ pub(super) enum Confinement {
     Nothing,
 }
 
+/// Parts of `/proc` that speak to the whole machine: a user with root's number may write them
+/// without any capability.
+pub(super) const MACHINE_SETTINGS: [&str; 7] =
+    ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
+
 /// Where temporary files of a command are, under namespaces.
 const TEMPORARY: &str = "/tmp";
 
