@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::config::environment::Environment;
 use crate::repo::text::Text;
 
 /// Issues are read up to this size; what retrieval and prompts take of one is bounded anyway.
@@ -33,9 +34,6 @@ pub struct IssueArgs {
         value_name = "URL"
     )]
     pub github_api: String,
-    /// Sent to the GitHub API alone
-    #[arg(skip)]
-    pub github_token: Option<String>,
 }
 
 /// What `--issue` can name.
@@ -52,11 +50,12 @@ impl IssueArgs {
         self.issue.is_some() || self.issue_text.is_some()
     }
 
-    /// Reads the issue's text; an empty one is an error.
-    pub async fn read(&self) -> anyhow::Result<String> {
+    /// Reads the issue's text; an empty one is an error. `GITHUB_TOKEN` is sent to the GitHub API
+    /// alone.
+    pub async fn read(&self, environment: &Environment) -> anyhow::Result<String> {
         let text = match (&self.issue_text, &self.issue) {
             (Some(text), _) => text.clone(),
-            (None, Some(source)) => self.read_source(source).await?,
+            (None, Some(source)) => self.read_source(source, environment.get("GITHUB_TOKEN")).await?,
             (None, None) => bail!(
                 "no issue: `--issue FILE|-|URL|OWNER/REPO#N` or `--issue-text TEXT` was wanted\n\
                  hint: a failing test log will do: `pytest 2>&1 | sorft fix --issue -`"
@@ -69,7 +68,7 @@ impl IssueArgs {
         Ok(text)
     }
 
-    async fn read_source(&self, source: &str) -> anyhow::Result<String> {
+    async fn read_source(&self, source: &str, token: Option<&str>) -> anyhow::Result<String> {
         match parse_source(source) {
             Source::StandardInput => {
                 let stdin = std::io::stdin().lock();
@@ -85,7 +84,9 @@ impl IssueArgs {
                 );
                 read_text(file, &path.display().to_string())
             }
-            Source::GitHub { repository, number } => self.fetch_issue(repository, number).await,
+            Source::GitHub { repository, number } => {
+                self.fetch_issue(repository, number, token).await
+            }
             Source::Url(url) => bail!(
                 "`{url}` is no address of a GitHub issue \
                  (https://github.com/OWNER/REPO/issues/N was wanted)\n\
@@ -94,7 +95,12 @@ impl IssueArgs {
         }
     }
 
-    async fn fetch_issue(&self, repository: &str, number: u64) -> anyhow::Result<String> {
+    async fn fetch_issue(
+        &self,
+        repository: &str,
+        number: u64,
+        token: Option<&str>,
+    ) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Issue {
             title: String,
@@ -107,7 +113,7 @@ impl IssueArgs {
             .build()
             .context("starting the HTTP client")?;
         let mut request = client.get(&url).header("accept", "application/vnd.github+json");
-        if let Some(token) = &self.github_token {
+        if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         let hint = "hint: save the issue's text to a file and name it with `--issue FILE`";

@@ -6,11 +6,24 @@
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod engine;
 pub mod eval;
+pub mod fix;
+pub mod hand_over;
 pub mod index;
+pub mod interrupt;
+pub mod issue;
+pub mod likely;
+pub mod locate;
 pub mod model;
 pub mod output;
+pub mod places;
+pub mod progress;
+pub mod repository;
+pub mod run_folder;
+pub mod settings;
 pub mod trust;
+pub mod work;
 
 use std::process::ExitCode;
 
@@ -33,6 +46,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Fix(fix::FixArgs),
+    Locate(locate::LocateArgs),
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
@@ -69,6 +84,8 @@ pub struct Interrupted;
 /// Runs one command line.
 pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
+        Command::Fix(args) => fix::fix(args, cli.quiet),
+        Command::Locate(args) => locate::locate(args, cli.quiet),
         Command::Completions(args) => completions::completions(args),
         Command::Config(args) => config::config(args),
         Command::Doctor(args) => doctor::doctor(args),

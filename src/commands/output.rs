@@ -19,8 +19,13 @@ pub enum Format {
 /// Writes a result to stdout as it is; a reader that went away is an error that `report_error`
 /// turns into a quiet end.
 pub fn write_stdout(text: &str) -> anyhow::Result<()> {
+    write_stdout_bytes(text.as_bytes())
+}
+
+/// Writes bytes to stdout: a patch may hold text in any encoding.
+pub fn write_stdout_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("writing to stdout")
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("writing to stdout")
 }
 
 /// Writes a value as indented JSON and a line end.

@@ -16,7 +16,7 @@ use crate::repo::text::Text;
 /// The outline of a text in that language; syntax errors are stepped over and counted.
 pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
     let mut outline = Outline { n_lines: text.n_lines() as u32, ..Outline::default() };
-    let Some(tree) = parse(rules, text) else {
+    let Some(tree) = parse(&rules.grammar, text) else {
         outline.n_errors = 1;
         return outline;
     };
@@ -42,9 +42,10 @@ pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
     outline
 }
 
-fn parse(rules: &Rules, text: &Text) -> Option<tree_sitter::Tree> {
+/// The syntax tree of a text; `None` where the parser gave up.
+pub(super) fn parse(grammar: &tree_sitter::Language, text: &Text) -> Option<tree_sitter::Tree> {
     let mut parser = Parser::new();
-    parser.set_language(&rules.grammar).ok()?;
+    parser.set_language(grammar).ok()?;
     let bytes = text.content().as_bytes();
     // Recovery from errors can take time that grows with the square of the length. The parser
     // asks at regular counts of its steps, so that giving up does not depend on the clock.

@@ -155,6 +155,12 @@ fn version_of(texts: &[&str]) -> u64 {
     u64::from_le_bytes(digest[..8].try_into().expect("eight of twenty bytes"))
 }
 
+impl Language {
+    pub(super) fn grammar(&self) -> tree_sitter::Language {
+        (self.grammar)()
+    }
+}
+
 fn compile(language: &Language) -> Result<Rules, String> {
     let grammar = (language.grammar)();
     let query = Query::new(&grammar, language.query).map_err(|err| err.to_string())?;

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod language;
+pub mod normal_form;
 pub mod outline;
 pub mod owner;
 pub mod retrieval;

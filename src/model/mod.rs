@@ -102,6 +102,12 @@ impl Completion {
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
+
+    /// The log-probability per sampled token, where the engine keeps it.
+    pub fn mean_logprob(&self) -> Option<f64> {
+        let n_sampled = self.usage.completion_tokens.saturating_sub(self.usage.forced_tokens);
+        self.logprob.map(|logprob| logprob / n_sampled.max(1) as f64)
+    }
 }
 
 /// Why a completion ended.

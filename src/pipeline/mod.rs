@@ -1,1 +1,9 @@
-//! To be filled by its owner.
+//! The chain of stages: from an issue to candidates, and from candidates to one patch.
+
+pub mod calls;
+pub mod candidate;
+pub mod judge;
+pub mod locate;
+pub mod progress;
+pub mod repair;
+pub mod settings;

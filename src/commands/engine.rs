@@ -1,0 +1,84 @@
+//! Which engine completes prompts: a model on this machine, a server, or a recorded run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::model::{SourceArgs, obtain_with_progress};
+use crate::commands::settings::Surroundings;
+use crate::model::Generate;
+use crate::model::catalog::ModelRef;
+use crate::model::local::engine::LocalEngine;
+use crate::model::local::load::LocalOptions;
+use crate::model::remote::endpoint::{ApiKey, Endpoint};
+use crate::model::remote::{RemoteEngine, RemoteOptions};
+use crate::model::scripted::ScriptedEngine;
+use crate::prompt::EstimateTokens;
+
+/// Which engine.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    /// The model: a short name (`sorft model list`), `hf:OWNER/NAME[/FILE]`, a GGUF file, a
+    /// folder with safetensors, or `scripted:RUN` to replay a recorded run; with `--endpoint`,
+    /// the server's name for it
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub model: Option<String>,
+    /// An OpenAI-compatible server; may be given several times
+    #[arg(long, value_name = "URL", help_heading = "Model")]
+    pub endpoint: Vec<String>,
+    /// Ask no model: print the places that retrieval finds, and end
+    #[arg(long, help_heading = "Model", conflicts_with_all = ["model", "endpoint"])]
+    pub no_model: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Used where no model is named: small enough for a CPU, and it fixes the demo.
+pub const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b";
+
+/// Obtains and loads the engine that the configuration names.
+///
+/// Blocks while a model is downloaded and loaded, or servers are asked what they are.
+pub fn open_engine(
+    args: &EngineArgs,
+    surroundings: &Surroundings,
+    quiet: bool,
+) -> anyhow::Result<Arc<dyn Generate>> {
+    let config = surroundings.config();
+    if !config.endpoint.is_empty() {
+        let options = remote_options(surroundings)?;
+        let engine = run_until_interrupted(RemoteEngine::connect(options))?;
+        return Ok(Arc::new(engine));
+    }
+    let model = ModelRef::parse(config.model.as_deref().unwrap_or(DEFAULT_MODEL))?;
+    if let ModelRef::Scripted(path) = &model {
+        return Ok(Arc::new(ScriptedEngine::open(path, Box::new(EstimateTokens))?));
+    }
+    let mut options = args.source.download_options()?;
+    options.offline |= config.offline;
+    let found = obtain_with_progress(&model, &options, quiet)?;
+    let options = LocalOptions { name: Some(model.to_string()), ..LocalOptions::default() };
+    let engine = LocalEngine::load(found.path(), &options)
+        .with_context(|| format!("loading the model `{model}`"))?;
+    Ok(Arc::new(engine))
+}
+
+fn remote_options(surroundings: &Surroundings) -> anyhow::Result<RemoteOptions> {
+    let config = surroundings.config();
+    let key = surroundings.environment.api_key(config)?.map(|key| ApiKey::new(key.reveal()));
+    let endpoint = |url: &String| Endpoint::new(url, key.clone());
+    Ok(RemoteOptions {
+        endpoints: config.endpoint.iter().map(endpoint).collect::<anyhow::Result<_>>()?,
+        model: config.model.clone(),
+        dialect: None,
+        context_length: (0 < config.context_tokens).then_some(config.context_tokens),
+        concurrency: 8,
+        greeting_within: Duration::from_secs(10),
+        stall: Duration::from_secs(300),
+        retries: 5,
+        retry_wait: Duration::from_secs(1),
+    })
+}

@@ -1,0 +1,218 @@
+//! `sorft fix`: from an issue to a patch.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::commands::Outcome;
+use crate::commands::engine::{EngineArgs, open_engine};
+use crate::commands::hand_over::{Handed, hand_over};
+use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::issue::IssueArgs;
+use crate::commands::likely::{show_likely_places, write_likely_places};
+use crate::commands::places::parse_places;
+use crate::commands::progress::ProgressView;
+use crate::commands::repository::RepositoryArgs;
+use crate::commands::run_folder::{INSTANCE, open_run, record};
+use crate::commands::settings::{Surroundings, flags_of};
+use crate::commands::work::{Work, WorkArgs};
+use crate::index::Index;
+use crate::pipeline::calls::Calls;
+use crate::pipeline::judge::{Judge, JudgeOptions};
+use crate::pipeline::locate::locate;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::repair::{Bench, repair};
+use crate::sandbox::{Limits, Protection, Sandbox, SandboxOptions};
+
+/// Find the code that an issue is about, write a patch, check it, and print it
+///
+/// Nothing is changed unless you say `--apply` or `--branch`, and nothing is sent anywhere unless
+/// you name a server with `--endpoint`. Repository code runs only with `--test`, in a sandbox.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft fix --issue bug.md
+  sorft fix ~/code/project --issue me/project#12 --test 'python3 -m pytest -q' --apply
+  pytest 2>&1 | sorft fix --issue -
+  sorft fix --test 'cargo test'               the failing test log is the issue
+  sorft fix --issue bug.md --in src/cart.py:Cart.total --output fix.patch
+
+Exit codes: 0 a patch was found · 1 none that is acceptable · 2 error · 130 interrupted")]
+pub struct FixArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[command(flatten)]
+    pub issue: IssueArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    pub test: TestArgs,
+    /// Write the patch into the files: all of them or none
+    #[arg(long, help_heading = "Result", conflicts_with_all = ["branch", "at"])]
+    pub apply: bool,
+    /// Commit the patch to a new branch; the files on disk stay as they are
+    #[arg(long, value_name = "NAME", help_heading = "Result")]
+    pub branch: Option<String>,
+    /// Write the patch to a file in place of stdout
+    #[arg(long, short, value_name = "FILE", help_heading = "Result")]
+    pub output: Option<PathBuf>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t, help_heading = "Result")]
+    pub format: PatchFormat,
+}
+
+/// The test command, which judges candidates.
+#[derive(Debug, Clone, Args)]
+pub struct TestArgs {
+    /// A shell command whose tests judge each candidate, in a sandbox; without an issue, its
+    /// failing log is the issue
+    #[arg(long, value_name = "CMD", help_heading = "Tests")]
+    pub test: Option<String>,
+    /// Seconds that one run of the tests may take [default: 300]
+    #[arg(long, value_name = "SECONDS", help_heading = "Tests")]
+    pub test_timeout: Option<u64>,
+    /// Accept candidates that change tests or the test runner's configuration
+    #[arg(long, help_heading = "Tests")]
+    pub allow_test_edits: bool,
+    /// Run the tests without any protection where no sandbox can be had
+    #[arg(long, help_heading = "Tests")]
+    pub unsafe_no_sandbox: bool,
+}
+
+/// The form of a patch on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PatchFormat {
+    /// A git-style patch.
+    #[default]
+    #[value(alias = "text")]
+    Diff,
+    /// Patch, places, candidates, usage and timings.
+    Json,
+}
+
+/// Runs `sorft fix`.
+pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let view = ProgressView::new(quiet);
+    let flags = flags_of(&args.engine, &args.work, Some(&args.test));
+    let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
+    surroundings.resolved.notes.iter().for_each(|note| view.say(note));
+    let test = surroundings.config().test.as_deref();
+    let given = match (args.issue.is_given(), test) {
+        (false, Some(_)) => None,
+        // Without an issue, this says what an issue can be.
+        _ => Some(run_until_interrupted(args.issue.read(&surroundings.environment))?),
+    };
+    view.now("reading the repository");
+    let index = args.repository.index(&surroundings)?;
+    let places = parse_places(&args.work.places, &index)?;
+    let likely = |issue: &str| show_likely_places(&index, issue, &view);
+    // They come before anything that takes time.
+    let ranking = given.as_deref().map(likely);
+    if args.engine.no_model {
+        let ranking = ranking.context("`--no-model` needs an issue: `--issue` or `--issue-text`")?;
+        view.clear();
+        write_likely_places(&ranking, args.format == PatchFormat::Json)?;
+        return Ok(Outcome::Missed);
+    }
+    let judge = test.map(|command| open_judge(args, command, &surroundings, &index, &view));
+    let judge = judge.transpose()?;
+    let (issue, ranking) = match (given, ranking) {
+        (Some(issue), Some(ranking)) => (issue, ranking),
+        _ => {
+            let issue = issue_of_log(judge.as_ref())?;
+            let ranking = likely(&issue);
+            (issue, ranking)
+        }
+    };
+    let engine = open_engine(&args.engine, &surroundings, quiet)?;
+    let work = Work::new(&surroundings, &args.work, engine.as_ref(), issue, (index, ranking))?;
+    if args.work.plan {
+        view.clear();
+        return work.plan(engine.as_ref(), args.format == PatchFormat::Json);
+    }
+    let run = open_run(&surroundings, "fix", engine.info(), &work)?;
+    let hear = |progress: Progress| view.hear(progress);
+    let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
+    let deadline = work.settings.max_time.map(|limit| began + limit);
+    let bench = Bench { judge: judge.as_ref(), deadline };
+    let Work { settings, stages, context } = &work;
+    let solution = run_until_interrupted(async {
+        let places = locate(&calls, context, stages, settings, places).await?;
+        repair(&calls, context, stages, settings, places, &bench).await
+    })?;
+    view.clear();
+    record(&run, engine.info(), &solution, calls.usage())?;
+    let handed = Handed {
+        run: run.path(),
+        solution: &solution,
+        usage: calls.usage(),
+        protection: judge.as_ref().map(Judge::protection),
+        began,
+    };
+    hand_over(args, &handed, &view)
+}
+
+/// Runs the tests on the unchanged code, and says what they can judge.
+fn open_judge(
+    args: &FixArgs,
+    command: &str,
+    surroundings: &Surroundings,
+    index: &Arc<Index>,
+    view: &ProgressView,
+) -> anyhow::Result<Judge> {
+    view.now(&format!("tests: `{command}` on the unchanged code"));
+    let sandbox = sandbox_options(surroundings)?;
+    let judge = run_until_interrupted(async {
+        let sandbox = match args.test.unsafe_no_sandbox {
+            true => Sandbox::with_protection(sandbox, Protection::Unprotected).await?,
+            false => Sandbox::choose(sandbox).await?,
+        };
+        let options = JudgeOptions {
+            sandbox,
+            root: args.repository.repo.clone(),
+            scratch: surroundings.folders.cache.join("scratch"),
+            command: command.to_owned(),
+            allow_test_edits: args.test.allow_test_edits,
+        };
+        Judge::open(Arc::clone(index), options).await
+    })?;
+    view.say(&format!("tests      {}", judge.describe_baseline()));
+    Ok(judge)
+}
+
+/// The failing log of the tests, as the issue.
+fn issue_of_log(judge: Option<&Judge>) -> anyhow::Result<String> {
+    let judge = judge.context("there is neither an issue nor a test command")?;
+    ensure!(
+        !judge.baseline_passes(),
+        "there is nothing to fix: `{}` passes on the unchanged code\n\
+         hint: describe what is wrong with `--issue` or `--issue-text`",
+        judge.command()
+    );
+    Ok(format!("`{}` fails:\n\n{}", judge.command(), judge.baseline_output()))
+}
+
+fn sandbox_options(surroundings: &Surroundings) -> anyhow::Result<SandboxOptions> {
+    let config = surroundings.config();
+    let helper = std::env::current_exe().context("finding the sorft program itself")?;
+    let environment = surroundings.environment.all();
+    Ok(SandboxOptions {
+        helper,
+        limits: Limits {
+            seconds: config.sandbox_seconds,
+            memory_bytes: config.sandbox_memory_mb << 20,
+            processes: config.sandbox_processes,
+            disk_bytes: config.sandbox_disk_mb << 20,
+            output_bytes: config.sandbox_output_mb << 20,
+        },
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        extra_variables: config.sandbox_environment.clone(),
+        extra_folders: config.sandbox_folders.clone(),
+    })
+}

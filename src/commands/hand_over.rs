@@ -1,0 +1,120 @@
+//! What `sorft fix` gives back: a patch, as the user asked for it, and the verdict in words.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::commands::Outcome;
+use crate::commands::fix::{FixArgs, PatchFormat};
+use crate::commands::output::{write_json, write_stdout_bytes};
+use crate::commands::progress::ProgressView;
+use crate::model::Usage;
+use crate::pipeline::locate::{Places, render_lines};
+use crate::pipeline::repair::Solution;
+
+/// What a finished run has to show.
+pub struct Handed<'a> {
+    pub run: &'a Path,
+    pub solution: &'a Solution,
+    pub usage: Usage,
+    /// How the tests were kept from doing harm, where there were tests.
+    pub protection: Option<String>,
+    pub began: Instant,
+}
+
+/// The JSON form of a fix.
+#[derive(Serialize)]
+struct FixReport<'a> {
+    version: u32,
+    /// The git-style patch; `null` where there is none that is acceptable.
+    patch: Option<String>,
+    verified: bool,
+    verdict: &'a str,
+    places: &'a Places,
+    candidates: Vec<serde_json::Value>,
+    n_samples: u32,
+    usage: Usage,
+    protection: Option<&'a str>,
+    seconds: f64,
+    run: String,
+}
+
+/// Gives the patch to the user, and the verdict to stderr.
+pub fn hand_over(
+    args: &FixArgs,
+    handed: &Handed<'_>,
+    view: &ProgressView,
+) -> anyhow::Result<Outcome> {
+    let solution = handed.solution;
+    let patch = solution.accepted_patch();
+    view.say(&solution.verdict.words);
+    if let Some(protection) = &handed.protection {
+        view.say(&format!("tests ran in a sandbox: {protection}"));
+    }
+    if patch.is_none() {
+        view.say(&format!("it would look at: {}", render_places(&solution.places)));
+    }
+    if args.format == PatchFormat::Json {
+        write_json(&report(handed, patch.as_deref()))?;
+    }
+    if let Some(patch) = &patch {
+        match &args.output {
+            Some(path) => write_file(path, patch)?,
+            None if args.format == PatchFormat::Diff && !args.apply && args.branch.is_none() => {
+                write_stdout_bytes(patch)?;
+            }
+            None => {}
+        }
+    }
+    view.say(&format!("run: {}", handed.run.display()));
+    Ok(if patch.is_some() { Outcome::Done } else { Outcome::Missed })
+}
+
+fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>) -> FixReport<'a> {
+    let solution = handed.solution;
+    let candidates = solution.candidates.iter().map(|candidate| {
+        json!({
+            "sample": candidate.sample,
+            "votes": candidate.votes,
+            "mean_logprob": candidate.mean_logprob(),
+            "verdict": candidate.verdict_words(solution.n_samples),
+            "patch": String::from_utf8_lossy(&candidate.patch()),
+        })
+    });
+    FixReport {
+        version: 1,
+        patch: patch.map(|patch| String::from_utf8_lossy(patch).into_owned()),
+        verified: solution.verdict.verified,
+        verdict: &solution.verdict.words,
+        places: &solution.places,
+        candidates: candidates.collect(),
+        n_samples: solution.n_samples,
+        usage: handed.usage,
+        protection: handed.protection.as_deref(),
+        seconds: handed.began.elapsed().as_secs_f64(),
+        run: handed.run.display().to_string(),
+    }
+}
+
+/// The narrowest places that are known.
+pub fn render_places(places: &Places) -> String {
+    let lines = places.line_sets.first().map(|set| render_lines(&set.lines));
+    let symbols = || places.symbols.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let files = || places.files.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    lines.unwrap_or_else(|| if places.symbols.is_empty() { files() } else { symbols() })
+}
+
+/// Writes the whole file or leaves the old one.
+fn write_file(path: &Path, patch: &[u8]) -> anyhow::Result<()> {
+    let context = || format!("writing the patch to `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    file.write_all(patch).with_context(context)?;
+    file.persist(path).with_context(context)?;
+    Ok(())
+}

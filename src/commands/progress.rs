@@ -1,0 +1,154 @@
+//! Progress on stderr: a line for each thing that is settled, and on a terminal a moving line for
+//! what is going on.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::commands::output::escape_controls;
+use crate::model::Event;
+use crate::pipeline::progress::Progress;
+use crate::stage::StageKind;
+
+/// Draws the progress of a pipeline; silent when asked to be.
+pub struct ProgressView {
+    bar: ProgressBar,
+    quiet: bool,
+    /// Seconds are shown to people, not to snapshots of a pipe.
+    is_terminal: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    stage_began: Instant,
+    n_samples: usize,
+    n_finished: usize,
+    n_texts: usize,
+    first_text: Option<Instant>,
+}
+
+impl ProgressView {
+    pub fn new(quiet: bool) -> Self {
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(spinner_style());
+        let is_terminal = !quiet && !bar.is_hidden();
+        if is_terminal {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        let state = State {
+            stage_began: Instant::now(),
+            n_samples: 0,
+            n_finished: 0,
+            n_texts: 0,
+            first_text: None,
+        };
+        Self { bar, quiet, is_terminal, state: Mutex::new(state) }
+    }
+
+    /// Prints a line that stays.
+    pub fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        let line = escape_controls(line);
+        self.bar.suspend(|| anstream::eprintln!("{line}"));
+    }
+
+    /// Shows what is going on, where that can be seen.
+    pub fn now(&self, what: &str) {
+        self.bar.set_message(escape_controls(what));
+    }
+
+    /// Ends the moving line.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    pub fn hear(&self, progress: Progress) {
+        match progress {
+            Progress::Asking { stage, prompt_tokens, n } => {
+                let mut state = self.state();
+                *state = State {
+                    stage_began: Instant::now(),
+                    n_samples: n,
+                    n_finished: 0,
+                    n_texts: 0,
+                    first_text: None,
+                };
+                self.now(&format!("{}: reading {prompt_tokens} tokens", title(stage).trim_end()));
+            }
+            Progress::Model { stage, event } => self.hear_model(stage, &event),
+            Progress::Answered { stage, summary } => {
+                let took = self.took();
+                self.say(&format!("{} {summary}{took}", title(stage)));
+            }
+            Progress::FellBack { stage, why } => self.say(&format!("{} {why}", title(stage))),
+            Progress::Testing { what } => self.now(&format!("tests: {what}")),
+            Progress::Unusable { stage, words } => self.say(&format!("{} {words}", title(stage))),
+            Progress::Candidate { sample, votes, n_samples, verdict } => {
+                self.say(&format!(
+                    "candidate  of sample {sample}, {votes} of {n_samples} agree: {verdict}"
+                ));
+            }
+        }
+    }
+
+    fn hear_model(&self, stage: StageKind, event: &Event) {
+        let mut state = self.state();
+        let name = title(stage).trim_end();
+        match event {
+            Event::Prefill { done, total } => {
+                drop(state);
+                self.now(&format!("{name}: reading {done} of {total} tokens"));
+            }
+            Event::Text { .. } => {
+                state.n_texts += 1;
+                let since = *state.first_text.get_or_insert_with(Instant::now);
+                let seconds = since.elapsed().as_secs_f64();
+                let speed = if 0.5 < seconds {
+                    format!(", {:.0} tokens/s", state.n_texts as f64 / seconds)
+                } else {
+                    String::new()
+                };
+                let samples = if 1 < state.n_samples {
+                    format!("{} of {} samples done, ", state.n_finished, state.n_samples)
+                } else {
+                    String::new()
+                };
+                let message = format!("{name}: {samples}{} tokens{speed}", state.n_texts);
+                drop(state);
+                self.now(&message);
+            }
+            Event::Finished { .. } => state.n_finished += 1,
+        }
+    }
+
+    fn took(&self) -> String {
+        if self.is_terminal {
+            format!("  ({:.1} s)", self.state().stage_began.elapsed().as_secs_f64())
+        } else {
+            String::new()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn title(stage: StageKind) -> &'static str {
+    match stage {
+        StageKind::File => "files     ",
+        StageKind::Function => "functions ",
+        StageKind::Line => "lines     ",
+        StageKind::Edit => "edits     ",
+    }
+}
+
+fn spinner_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {wide_msg}  {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

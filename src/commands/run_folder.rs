@@ -1,0 +1,108 @@
+//! The run directory of one `fix` or `locate`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::commands::settings::Surroundings;
+use crate::commands::work::Work;
+use crate::model::{EngineInfo, Usage};
+use crate::pipeline::candidate::Candidate;
+use crate::pipeline::repair::Solution;
+use crate::run::RUN_VERSION;
+use crate::run::directory::RunDir;
+use crate::run::row::{CandidateRow, PredictionRow, RunInfo};
+use crate::run::seed::request_hash;
+
+/// The one instance of a run that is no benchmark.
+pub const INSTANCE: &str = "issue";
+
+/// Opens the folder that `--run-dir` names, or a new one named for the moment.
+pub fn open_run(
+    surroundings: &Surroundings,
+    command: &str,
+    engine: &EngineInfo,
+    work: &Work,
+) -> anyhow::Result<RunDir> {
+    let Work { settings, stages, context } = work;
+    let path = match &surroundings.config().run_dir {
+        Some(path) => path.clone(),
+        None => new_run_folder(surroundings)?,
+    };
+    // What the files say is part of what was asked: a run on other files is another run.
+    let files: Vec<(&str, String)> = (context.index.snapshot().files().iter())
+        .map(|(path, entry)| (path.as_str(), entry.blob.to_string()))
+        .collect();
+    let asked = json!({
+        "engine": engine,
+        "settings": settings,
+        "stages": stages,
+        "issue": request_hash(&context.issue)?,
+        "snapshot": request_hash(&files)?,
+    });
+    RunDir::open(&path, &RunInfo::new(command, &engine.name, settings.seed, asked))
+}
+
+fn new_run_folder(surroundings: &Surroundings) -> anyhow::Result<PathBuf> {
+    let moment = jiff::Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
+    let runs = surroundings.folders.runs();
+    std::fs::create_dir_all(&runs).with_context(|| format!("creating `{}`", runs.display()))?;
+    for attempt in 1.. {
+        let name = if attempt == 1 { moment.clone() } else { format!("{moment}-{attempt}") };
+        let path = runs.join(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("creating `{}`", path.display()));
+            }
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+/// Writes what a finished run decided.
+pub fn record(
+    run: &RunDir,
+    engine: &EngineInfo,
+    solution: &Solution,
+    usage: Usage,
+) -> anyhow::Result<()> {
+    if !run.is_finished(INSTANCE) {
+        for (rank, candidate) in (1..).zip(&solution.candidates) {
+            run.append_candidate(&candidate_row(rank, candidate, solution))?;
+        }
+        let patch = solution.accepted_patch().unwrap_or_default();
+        run.append_prediction(&PredictionRow {
+            instance_id: INSTANCE.to_owned(),
+            model_name_or_path: engine.name.clone(),
+            model_patch: String::from_utf8_lossy(&patch).into_owned(),
+        })?;
+    }
+    run.finish(&json!({
+        "version": RUN_VERSION,
+        "accepted": solution.verdict.accepted,
+        "verified": solution.verdict.verified,
+        "verdict": solution.verdict.words,
+        "n_samples": solution.n_samples,
+        "n_candidates": solution.candidates.len(),
+        "usage": usage,
+    }))
+}
+
+fn candidate_row(rank: u32, candidate: &Candidate, solution: &Solution) -> CandidateRow {
+    let is_chosen = rank == 1 && solution.verdict.accepted;
+    CandidateRow {
+        version: RUN_VERSION,
+        instance: INSTANCE.to_owned(),
+        sample: candidate.sample,
+        rank,
+        votes: candidate.votes,
+        mean_logprob: candidate.mean_logprob(),
+        patch: String::from_utf8_lossy(&candidate.patch()).into_owned(),
+        verdict: candidate.verdict_words(solution.n_samples),
+        verified: is_chosen && solution.verdict.verified,
+        details: json!({ "tests": candidate.tests, "refusal": candidate.refusal }),
+    }
+}

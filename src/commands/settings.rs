@@ -1,0 +1,56 @@
+//! Flags, environment and configuration files, resolved into what a run does.
+
+use std::path::Path;
+
+use crate::commands::engine::EngineArgs;
+use crate::commands::fix::TestArgs;
+use crate::commands::work::WorkArgs;
+use crate::config::environment::Environment;
+use crate::config::folder::Folders;
+use crate::config::{Config, Effort as EffortChoice, Flags, Resolved, resolve};
+
+/// The surroundings of a command.
+pub struct Surroundings {
+    pub environment: Environment,
+    pub folders: Folders,
+    pub resolved: Resolved,
+}
+
+impl Surroundings {
+    /// Reads the environment and the configuration that counts for a repository.
+    pub fn read(repository: Option<&Path>, flags: &Flags) -> anyhow::Result<Self> {
+        let environment = Environment::read();
+        let folders = Folders::find()?;
+        let resolved = resolve(repository, &environment, &folders, flags)?;
+        Ok(Self { environment, folders, resolved })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.resolved.config
+    }
+}
+
+/// The flags that set configuration keys.
+pub fn flags_of(engine: &EngineArgs, work: &WorkArgs, test: Option<&TestArgs>) -> Flags {
+    let text = |path: &std::path::PathBuf| path.display().to_string();
+    Flags::default()
+        .set("model", engine.model.clone())
+        .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
+        .set("effort", work.effort.map(effort_name))
+        .set("seed", work.seed)
+        .set("min_votes", work.min_votes)
+        .set("max_time", work.max_time)
+        .set("prompts", work.prompts.as_ref().map(text))
+        .set("run_dir", work.run_dir.as_ref().map(text))
+        .set("test", test.and_then(|test| test.test.clone()))
+        .set("sandbox_seconds", test.and_then(|test| test.test_timeout))
+}
+
+fn effort_name(effort: EffortChoice) -> &'static str {
+    match effort {
+        EffortChoice::Auto => "auto",
+        EffortChoice::Quick => "quick",
+        EffortChoice::Normal => "normal",
+        EffortChoice::Max => "max",
+    }
+}

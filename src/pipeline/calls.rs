@@ -1,0 +1,210 @@
+//! Model calls of one instance: recorded as they end, and not made again when a run resumes.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::model::scripted::request_name;
+use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage};
+use crate::pipeline::progress::{Listener, Progress};
+use crate::prompt::Prompt;
+use crate::run::RUN_VERSION;
+use crate::run::directory::RunDir;
+use crate::run::row::{CallOutcome, TrajectoryRow};
+use crate::run::seed::call_seed;
+use crate::search_replace::fence::Ended;
+use crate::stage::Stage;
+use crate::stage::rejection::Rejection;
+
+/// Asks one engine on behalf of one instance.
+pub struct Calls<'a> {
+    pub engine: &'a dyn Generate,
+    /// Where completions are recorded, and found again.
+    pub run: Option<&'a RunDir>,
+    pub instance: &'a str,
+    pub run_seed: u64,
+    pub listener: &'a Listener<'a>,
+    /// Tokens so far, those of recorded calls included.
+    usage: Mutex<Usage>,
+}
+
+/// How the completions of one call are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Tells the calls of one stage apart, and seeds this one.
+    pub call: u64,
+    /// The number of the call's first completion among those of its stage.
+    pub first_sample: u64,
+    pub n: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    pub top_p: f64,
+}
+
+/// A completion and what the stage made of it.
+#[derive(Debug)]
+pub struct Sample<A> {
+    /// Its number among the completions of its stage.
+    pub number: u64,
+    pub completion: Completion,
+    pub outcome: Result<A, Rejection>,
+}
+
+impl<'a> Calls<'a> {
+    pub fn new(
+        engine: &'a dyn Generate,
+        run: Option<&'a RunDir>,
+        instance: &'a str,
+        run_seed: u64,
+        listener: &'a Listener<'a>,
+    ) -> Self {
+        Self { engine, run, instance, run_seed, listener, usage: Mutex::default() }
+    }
+
+    /// Tokens of all calls so far.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, completions: &[Completion]) {
+        let mut total = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        for usage in completions.iter().map(|completion| completion.usage) {
+            total.prompt_tokens += usage.prompt_tokens;
+            total.cached_tokens += usage.cached_tokens;
+            total.completion_tokens += usage.completion_tokens;
+            total.forced_tokens += usage.forced_tokens;
+        }
+    }
+
+    /// Completes the stage's prompt and parses every completion.
+    ///
+    /// # Errors
+    ///
+    /// The engine failed, or the run directory could not be written; an unusable completion is no
+    /// error.
+    pub async fn ask<S: Stage>(
+        &self,
+        stage: &S,
+        prompt: &Prompt,
+        shown: &S::Shown,
+        draw: Draw,
+    ) -> anyhow::Result<Vec<Sample<S::Answer>>> {
+        let request = self.request(stage, prompt, shown, draw);
+        let hash = request_name(&self.engine.info().name, &request)?;
+        let recorded = self.recorded(&hash, draw)?;
+        let is_new = recorded.is_none();
+        let completions = match recorded {
+            Some(completions) => completions,
+            None => self.generate::<S>(&request).await?,
+        };
+        self.count(&completions);
+        let mut samples = Vec::with_capacity(completions.len());
+        for (number, completion) in (draw.first_sample..).zip(completions) {
+            let outcome = stage.parse(shown, &completion.text(), ended(completion.finish));
+            if is_new && let Some(run) = self.run {
+                let row = self.row(stage, &hash, number, &completion, &outcome);
+                let prompt = (number == draw.first_sample).then(|| prompt.clone());
+                run.append_call(&TrajectoryRow { prompt, ..row })?;
+            }
+            samples.push(Sample { number, completion, outcome });
+        }
+        Ok(samples)
+    }
+
+    fn request<S: Stage>(&self, stage: &S, prompt: &Prompt, shown: &S::Shown, draw: Draw) -> Request {
+        let obeys = self.engine.info().obeys_grammar;
+        Request {
+            prompt: prompt.clone(),
+            sampling: Sampling {
+                n: draw.n,
+                temperature: draw.temperature,
+                top_p: draw.top_p,
+                top_k: 0,
+                min_p: 0.0,
+                max_tokens: stage.completion_tokens(),
+                stop: Vec::new(),
+            },
+            grammar: obeys.then(|| stage.grammar(shown)),
+            seed: call_seed(self.run_seed, self.instance, S::KIND.name(), draw.call),
+        }
+    }
+
+    /// The completions of an earlier process, if it finished the call.
+    fn recorded(&self, hash: &str, draw: Draw) -> anyhow::Result<Option<Vec<Completion>>> {
+        let Some(run) = self.run else { return Ok(None) };
+        let rows = run.calls_of(hash)?;
+        if rows.len() < draw.n {
+            return Ok(None);
+        }
+        rows.iter().map(completion_of).collect::<anyhow::Result<Vec<_>>>().map(Some)
+    }
+
+    async fn generate<S: Stage>(&self, request: &Request) -> anyhow::Result<Vec<Completion>> {
+        let hear = |event: Event| (self.listener)(Progress::Model { stage: S::KIND, event });
+        let completions = self
+            .engine
+            .generate(request, &hear)
+            .await
+            .with_context(|| format!("asking `{}` for the {} stage", self.engine.info().name, S::KIND.name()))?;
+        Ok(completions)
+    }
+
+    fn row<S: Stage>(
+        &self,
+        stage: &S,
+        hash: &str,
+        number: u64,
+        completion: &Completion,
+        outcome: &Result<S::Answer, Rejection>,
+    ) -> TrajectoryRow {
+        let (text, completion_hex) = TrajectoryRow::completion_fields(&completion.bytes);
+        TrajectoryRow {
+            version: RUN_VERSION,
+            instance: self.instance.to_owned(),
+            stage: S::KIND.name().to_owned(),
+            sample: number,
+            request: hash.to_owned(),
+            prompt: None,
+            completion: text,
+            completion_hex,
+            finish: finish_name(completion.finish).to_owned(),
+            logprob: completion.logprob,
+            usage: json!(completion.usage),
+            outcome: match outcome {
+                Ok(answer) => CallOutcome::Answer(to_value(&stage.items(answer))),
+                Err(rejection) => CallOutcome::Rejected {
+                    reason: rejection.reason.name().to_owned(),
+                    detail: rejection.to_string(),
+                },
+            },
+            details: serde_json::Value::Null,
+        }
+    }
+}
+
+fn to_value(items: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(items).unwrap_or_default()
+}
+
+fn ended(finish: Finish) -> Ended {
+    match finish {
+        Finish::Stop => Ended::ByItself,
+        Finish::Length => Ended::CutOff,
+    }
+}
+
+fn finish_name(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+    }
+}
+
+fn completion_of(row: &TrajectoryRow) -> anyhow::Result<Completion> {
+    let usage: Usage = serde_json::from_value(row.usage.clone())
+        .with_context(|| format!("reading the recorded usage of call {}", row.request))?;
+    let finish = if row.finish == finish_name(Finish::Length) { Finish::Length } else { Finish::Stop };
+    Ok(Completion { bytes: row.completion_bytes(), finish, logprob: row.logprob, usage })
+}

@@ -1,0 +1,191 @@
+//! Repair: edits are sampled, applied in memory, checked, tested and put to the vote.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use crate::pipeline::calls::{Calls, Sample};
+use crate::pipeline::candidate::{Candidate, Pool};
+use crate::pipeline::judge::Judge;
+use crate::pipeline::locate::{Places, announce, draws};
+use crate::pipeline::progress::Progress;
+use crate::pipeline::settings::Settings;
+use crate::sandbox::verdict::Standing;
+use crate::stage::edit::{EditAnswer, EditShown};
+use crate::stage::profile::Stages;
+use crate::stage::{Context, Stage, StageKind};
+
+/// What came of an issue.
+#[derive(Debug)]
+pub struct Solution {
+    pub places: Places,
+    /// Best first; those that may not be used come last.
+    pub candidates: Vec<Candidate>,
+    pub n_samples: u32,
+    pub verdict: Outcome,
+}
+
+impl Solution {
+    /// The patch to hand over, if there is one.
+    pub fn accepted_patch(&self) -> Option<Vec<u8>> {
+        let best = self.candidates.first().filter(|_| self.verdict.accepted);
+        best.map(Candidate::patch)
+    }
+}
+
+/// Whether the first candidate may be handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub accepted: bool,
+    /// Whether tests confirm it.
+    pub verified: bool,
+    /// `verified: …`, `UNVERIFIED: …`, or why there is no patch.
+    pub words: String,
+}
+
+/// What samples are judged by, besides each other.
+pub struct Bench<'a> {
+    /// The user's tests, where a command was given.
+    pub judge: Option<&'a Judge>,
+    /// No new model call or test run starts after this moment.
+    pub deadline: Option<Instant>,
+}
+
+impl Bench<'_> {
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+/// Samples edits for each set of lines until tests pass, the vote is decided, or the samples or
+/// the time are used up.
+pub async fn repair(
+    calls: &Calls<'_>,
+    context: &Context,
+    stages: &Stages,
+    settings: &Settings,
+    places: Places,
+    bench: &Bench<'_>,
+) -> anyhow::Result<Solution> {
+    let mut pool = Pool::default();
+    let n_planned = (places.line_sets.len() * settings.edit_samples) as u32;
+    'sampling: for (set, call) in places.line_sets.iter().zip(0..) {
+        let prompt = stages.edit.prompt(context, &set.lines, calls.engine.counter());
+        let (prompt, shown) = prompt.context("building the edit prompt")?;
+        for draw in draws(settings, settings.edit_samples, call) {
+            if bench.is_over() {
+                break 'sampling;
+            }
+            announce(calls, StageKind::Edit, &prompt, draw.n);
+            for sample in calls.ask(&stages.edit, &prompt, &shown, draw).await? {
+                collect(&mut pool, calls, context, &shown, sample);
+            }
+            if let Some(judge) = bench.judge {
+                if judge_untested(&mut pool, calls, judge, bench).await? {
+                    break 'sampling;
+                }
+            } else if pool.is_decided(n_planned.saturating_sub(pool.n_samples())) {
+                break 'sampling;
+            }
+        }
+    }
+    let n_samples = pool.n_samples();
+    let candidates = pool.into_ranking();
+    let verdict = decide(&candidates, n_samples, settings, bench.judge.is_some());
+    Ok(Solution { places, candidates, n_samples, verdict })
+}
+
+/// Adds a sample to the pool: its edits, applied to the base.
+fn collect(
+    pool: &mut Pool,
+    calls: &Calls<'_>,
+    context: &Context,
+    shown: &EditShown,
+    sample: Sample<EditAnswer>,
+) {
+    let mean_logprob = sample.completion.mean_logprob();
+    let base = context.index.snapshot().as_ref();
+    match sample.outcome.and_then(|answer| answer.apply(shown, base)) {
+        Ok(changes) => {
+            pool.add(sample.number, changes, mean_logprob);
+        }
+        Err(rejection) => {
+            pool.add_unusable();
+            let words = format!("sample {}: {rejection}", sample.number);
+            (calls.listener)(Progress::Unusable { stage: StageKind::Edit, words });
+        }
+    }
+}
+
+/// Runs the tests with the candidates that they have not judged; true once one is verified.
+async fn judge_untested(
+    pool: &mut Pool,
+    calls: &Calls<'_>,
+    judge: &Judge,
+    bench: &Bench<'_>,
+) -> anyhow::Result<bool> {
+    for idx in pool.untested() {
+        if bench.is_over() {
+            break;
+        }
+        let candidate = &pool.candidates()[idx];
+        if let Some(refusal) = judge.refuses(&candidate.changes) {
+            pool.candidate_mut(idx).refusal = Some(refusal);
+            continue;
+        }
+        let what = format!("`{}` with the candidate of sample {}", judge.command(), candidate.sample);
+        (calls.listener)(Progress::Testing { what });
+        let verdict = judge.judge(&candidate.changes).await?;
+        let standing = verdict.standing;
+        (calls.listener)(Progress::Candidate {
+            sample: candidate.sample,
+            votes: candidate.votes,
+            n_samples: pool.n_samples(),
+            verdict: verdict.words.clone(),
+        });
+        pool.candidate_mut(idx).tests = Some(verdict);
+        if matches!(standing, Standing::Verified | Standing::StatusVerified) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the best candidate may be handed over, and in which words.
+fn decide(
+    candidates: &[Candidate],
+    n_samples: u32,
+    settings: &Settings,
+    is_judged: bool,
+) -> Outcome {
+    let refused = |words: String| Outcome { accepted: false, verified: false, words };
+    let Some(best) = candidates.first() else {
+        return refused(format!("no patch: none of {n_samples} samples gave a usable edit"));
+    };
+    if let Some(refusal) = &best.refusal {
+        return refused(format!("no patch: {refusal}"));
+    }
+    let agree = format!("{} of {n_samples} samples agree", best.votes);
+    match &best.tests {
+        Some(tests) => match tests.standing {
+            Standing::Verified => Outcome { accepted: true, verified: true, words: tests.words.clone() },
+            Standing::StatusVerified => {
+                Outcome { accepted: true, verified: false, words: tests.words.clone() }
+            }
+            Standing::Regression => Outcome {
+                accepted: settings.min_votes <= best.votes,
+                verified: false,
+                words: format!("{}; {agree}", tests.words),
+            },
+            Standing::NoResult | Standing::Broken | Standing::Unchanged => {
+                refused(format!("no patch: the best candidate {}", tests.words))
+            }
+        },
+        None if is_judged => refused("no patch: the tests judged no candidate in time".to_owned()),
+        None if best.votes < settings.min_votes => refused(format!(
+            "no patch: {agree}, {} were wanted\nhint: name a test command with `--test`, draw more samples with `--samples`, or accept less with `--min-votes`",
+            settings.min_votes
+        )),
+        None => Outcome { accepted: true, verified: false, words: format!("UNVERIFIED: {agree}") },
+    }
+}

@@ -1,0 +1,61 @@
+//! How much work one issue may cost.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Presets of [`Settings`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    /// For a CPU: one answer per localization stage, one greedy edit and up to eight samples.
+    Quick,
+    /// For a GPU or a server, as Agentless does it: three files, four location samples, ten
+    /// edits for each, ±10 lines, temperature 0.8 after one greedy sample.
+    Normal,
+    /// Twice the location samples and twice the edits of `Normal`.
+    Max,
+}
+
+/// The numbers of samples, and how they are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// Files that the later stages look into: the model's, then retrieval's.
+    pub max_files: usize,
+    /// Symbols whose lines are shown: the model's, then retrieval's.
+    pub max_symbols: usize,
+    /// Completions of the line stage; each distinct answer gets edits of its own.
+    pub location_samples: usize,
+    /// Completions of the edit stage for each location answer; the first is greedy.
+    pub edit_samples: usize,
+    /// Temperature of all but the first, greedy completion.
+    pub temperature: f64,
+    pub top_p: f64,
+    /// Samples that must agree on a patch that no test has judged.
+    pub min_votes: u32,
+    /// No new model call or test run starts after this long.
+    #[serde(skip)]
+    pub max_time: Option<Duration>,
+    pub seed: u64,
+}
+
+impl Settings {
+    pub fn preset(effort: Effort) -> Self {
+        let (location_samples, edit_samples) = match effort {
+            Effort::Quick => (1, 9),
+            Effort::Normal => (4, 10),
+            Effort::Max => (8, 20),
+        };
+        Self {
+            max_files: 3,
+            max_symbols: 8,
+            location_samples,
+            edit_samples,
+            temperature: 0.8,
+            top_p: 0.95,
+            min_votes: 2,
+            max_time: None,
+            seed: 0,
+        }
+    }
+}
