@@ -6,12 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
+use crate::commands::index::open_index;
 use crate::commands::settings::Surroundings;
-use crate::index::{Index, IndexOptions};
-use crate::repo::snapshot::{Snapshot, SnapshotOptions};
-
-/// Files larger than this are listed, not read.
-const MAX_FILE_BYTES: u64 = 2 << 20;
+use crate::index::Index;
 
 /// Which files to look at.
 #[derive(Debug, Clone, Args)]
@@ -25,36 +22,17 @@ pub struct RepositoryArgs {
 }
 
 impl RepositoryArgs {
-    /// Reads and outlines the files.
+    /// Reads and outlines the files; a repository without any is an error.
     pub fn index(&self, surroundings: &Surroundings) -> anyhow::Result<Arc<Index>> {
-        let cache = surroundings.folders.cache.join("index");
-        let options = SnapshotOptions {
-            revision: self.at.clone(),
-            max_file_bytes: MAX_FILE_BYTES,
-            cache: Some(cache.clone()),
-        };
-        let snapshot = Snapshot::open(&self.repo, &options)?;
+        let config = surroundings.config();
+        let cache = config.cache_dir.as_ref().unwrap_or(&surroundings.folders.cache);
+        let index = open_index(&self.repo, self.at.as_deref(), config, Some(cache))
+            .with_context(|| format!("indexing `{}`", self.repo.display()))?;
         ensure!(
-            !snapshot.files().is_empty(),
+            !index.snapshot().files().is_empty(),
             "`{}` holds no files: a repository with an issue to fix was wanted",
             self.repo.display()
         );
-        let config = surroundings.config();
-        let options = IndexOptions {
-            test_globs: config.test_globs.clone(),
-            product_globs: config.product_globs.clone(),
-            ignored_globs: config.ignored_paths.clone(),
-            cache: Some(cache),
-            repository: self.cache_name(),
-        };
-        let index = Index::build(Arc::new(snapshot), &options)
-            .with_context(|| format!("indexing `{}`", self.repo.display()))?;
         Ok(Arc::new(index))
-    }
-
-    /// What the repository's cached outlines are kept under: where it lies.
-    fn cache_name(&self) -> String {
-        let path = std::fs::canonicalize(&self.repo).unwrap_or_else(|_| self.repo.clone());
-        path.display().to_string()
     }
 }
