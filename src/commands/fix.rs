@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::commands::Outcome;
+use crate::commands::doctor::sandbox_limits;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::hand_over::{Handed, hand_over};
 use crate::commands::interrupt::run_until_interrupted;
@@ -25,7 +26,8 @@ use crate::pipeline::judge::{Judge, JudgeOptions};
 use crate::pipeline::locate::locate;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::repair::{Bench, repair};
-use crate::sandbox::{Limits, Protection, Sandbox, SandboxOptions};
+use crate::sandbox::{Protection, Sandbox, SandboxOptions};
+use crate::write::apply::recover;
 
 /// Find the code that an issue is about, write a patch, check it, and print it
 ///
@@ -102,6 +104,12 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let flags = flags_of(&args.engine, &args.work, Some(&args.test));
     let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
     surroundings.resolved.notes.iter().for_each(|note| view.say(note));
+    for folder in recover(&surroundings.folders.state)? {
+        view.say(&format!(
+            "a run that was killed while it wrote `{}` is rolled back",
+            folder.display()
+        ));
+    }
     let test = surroundings.config().test.as_deref();
     let given = match (args.issue.is_given(), test) {
         (false, Some(_)) => None,
@@ -115,7 +123,8 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     // They come before anything that takes time.
     let ranking = given.as_deref().map(likely);
     if args.engine.no_model {
-        let ranking = ranking.context("`--no-model` needs an issue: `--issue` or `--issue-text`")?;
+        let ranking =
+            ranking.context("`--no-model` needs an issue: `--issue` or `--issue-text`")?;
         view.clear();
         write_likely_places(&ranking, args.format == PatchFormat::Json)?;
         return Ok(Outcome::Missed);
@@ -154,6 +163,8 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         usage: calls.usage(),
         protection: judge.as_ref().map(Judge::protection),
         began,
+        base: context.index.snapshot().base_commit(),
+        state: &surroundings.folders.state,
     };
     hand_over(args, &handed, &view)
 }
@@ -204,13 +215,7 @@ fn sandbox_options(surroundings: &Surroundings) -> anyhow::Result<SandboxOptions
     let environment = surroundings.environment.all();
     Ok(SandboxOptions {
         helper,
-        limits: Limits {
-            seconds: config.sandbox_seconds,
-            memory_bytes: config.sandbox_memory_mb << 20,
-            processes: config.sandbox_processes,
-            disk_bytes: config.sandbox_disk_mb << 20,
-            output_bytes: config.sandbox_output_mb << 20,
-        },
+        limits: sandbox_limits(config),
         environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         extra_variables: config.sandbox_environment.clone(),
         extra_folders: config.sandbox_folders.clone(),

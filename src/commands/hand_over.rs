@@ -13,8 +13,12 @@ use crate::commands::fix::{FixArgs, PatchFormat};
 use crate::commands::output::{write_json, write_stdout_bytes};
 use crate::commands::progress::ProgressView;
 use crate::model::Usage;
+use crate::pipeline::judge::by_path;
 use crate::pipeline::locate::{Places, render_lines};
 use crate::pipeline::repair::Solution;
+use crate::repo::blob::BlobId;
+use crate::write::apply::write_changes;
+use crate::write::branch::write_branch;
 
 /// What a finished run has to show.
 pub struct Handed<'a> {
@@ -24,6 +28,10 @@ pub struct Handed<'a> {
     /// How the tests were kept from doing harm, where there were tests.
     pub protection: Option<String>,
     pub began: Instant,
+    /// The commit that was read, where it was one.
+    pub base: Option<BlobId>,
+    /// The folder that keeps the journal of files being written.
+    pub state: &'a Path,
 }
 
 /// The JSON form of a fix.
@@ -70,8 +78,31 @@ pub fn hand_over(
             None => {}
         }
     }
+    if patch.is_some() {
+        write_to_repository(args, handed, view)?;
+    }
     view.say(&format!("run: {}", handed.run.display()));
     Ok(if patch.is_some() { Outcome::Done } else { Outcome::Missed })
+}
+
+/// `--apply` and `--branch`.
+fn write_to_repository(
+    args: &FixArgs,
+    handed: &Handed<'_>,
+    view: &ProgressView,
+) -> anyhow::Result<()> {
+    let Some(best) = handed.solution.candidates.first() else { return Ok(()) };
+    let (root, changes) = (&args.repository.repo, by_path(&best.changes));
+    if args.apply {
+        write_changes(root, &changes, handed.state)?;
+        view.say(&format!("applied to {} files", changes.len()));
+    }
+    if let Some(name) = &args.branch {
+        let message = format!("Resolve an issue\n\n{}\n", handed.solution.verdict.words);
+        let commit = write_branch(root, name, handed.base, &changes, &message)?;
+        view.say(&format!("committed to the branch `{name}`: {commit}"));
+    }
+    Ok(())
 }
 
 fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>) -> FixReport<'a> {

@@ -7,7 +7,9 @@ use crate::commands::Interrupted;
 /// Drives `work` to its end; Ctrl-C and a polite kill end it at once.
 ///
 /// Work that blocks must run on threads of its own: what is dropped here is the future alone.
-pub fn run_until_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub fn run_until_interrupted<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

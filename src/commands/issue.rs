@@ -55,7 +55,9 @@ impl IssueArgs {
     pub async fn read(&self, environment: &Environment) -> anyhow::Result<String> {
         let text = match (&self.issue_text, &self.issue) {
             (Some(text), _) => text.clone(),
-            (None, Some(source)) => self.read_source(source, environment.get("GITHUB_TOKEN")).await?,
+            (None, Some(source)) => {
+                self.read_source(source, environment.get("GITHUB_TOKEN")).await?
+            }
             (None, None) => bail!(
                 "no issue: `--issue FILE|-|URL|OWNER/REPO#N` or `--issue-text TEXT` was wanted\n\
                  hint: a failing test log will do: `pytest 2>&1 | sorft fix --issue -`"
@@ -106,7 +108,8 @@ impl IssueArgs {
             title: String,
             body: Option<String>,
         }
-        let url = format!("{}/repos/{repository}/issues/{number}", self.github_api.trim_end_matches('/'));
+        let url =
+            format!("{}/repos/{repository}/issues/{number}", self.github_api.trim_end_matches('/'));
         let client = reqwest::Client::builder()
             .user_agent("sorft")
             .timeout(Duration::from_secs(20))
@@ -117,8 +120,10 @@ impl IssueArgs {
             request = request.bearer_auth(token);
         }
         let hint = "hint: save the issue's text to a file and name it with `--issue FILE`";
-        let response =
-            request.send().await.with_context(|| format!("asking for {repository}#{number}\n{hint}"))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("asking for {repository}#{number}\n{hint}"))?;
         let status = response.status();
         ensure!(
             status.is_success(),
@@ -159,7 +164,8 @@ fn parse_source(source: &str) -> Source<'_> {
 
 fn is_repository_name(text: &str) -> bool {
     let is_name = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        !part.is_empty()
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
     text.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
 }
@@ -188,7 +194,10 @@ mod tests {
     fn an_issue_is_a_file_an_address_or_standard_input() {
         assert_eq!(parse_source("-"), Source::StandardInput);
         assert_eq!(parse_source("notes/a#b.md"), Source::File(Path::new("notes/a#b.md")));
-        assert_eq!(parse_source("me/tool#12"), Source::GitHub { repository: "me/tool", number: 12 });
+        assert_eq!(
+            parse_source("me/tool#12"),
+            Source::GitHub { repository: "me/tool", number: 12 }
+        );
         for url in [
             "https://github.com/me/tool/issues/12",
             "https://github.com/me/tool/issues/12#issuecomment-1",

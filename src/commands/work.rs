@@ -21,8 +21,8 @@ use crate::model::{Completion, EngineInfo, Generate, Request, Sampling, Usage};
 use crate::pipeline::settings::{Effort, Settings};
 use crate::prompt::template::Templates;
 use crate::prompt::{Message, Prompt, Role};
-use crate::stage::{Context, Stage};
 use crate::stage::profile::{Profile, Stages};
+use crate::stage::{Context, Stage};
 
 /// How much work, and where.
 #[derive(Debug, Clone, Args)]

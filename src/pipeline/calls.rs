@@ -113,7 +113,13 @@ impl<'a> Calls<'a> {
         Ok(samples)
     }
 
-    fn request<S: Stage>(&self, stage: &S, prompt: &Prompt, shown: &S::Shown, draw: Draw) -> Request {
+    fn request<S: Stage>(
+        &self,
+        stage: &S,
+        prompt: &Prompt,
+        shown: &S::Shown,
+        draw: Draw,
+    ) -> Request {
         let obeys = self.engine.info().obeys_grammar;
         Request {
             prompt: prompt.clone(),
@@ -143,11 +149,9 @@ impl<'a> Calls<'a> {
 
     async fn generate<S: Stage>(&self, request: &Request) -> anyhow::Result<Vec<Completion>> {
         let hear = |event: Event| (self.listener)(Progress::Model { stage: S::KIND, event });
-        let completions = self
-            .engine
-            .generate(request, &hear)
-            .await
-            .with_context(|| format!("asking `{}` for the {} stage", self.engine.info().name, S::KIND.name()))?;
+        let completions = self.engine.generate(request, &hear).await.with_context(|| {
+            format!("asking `{}` for the {} stage", self.engine.info().name, S::KIND.name())
+        })?;
         Ok(completions)
     }
 
@@ -205,6 +209,7 @@ fn finish_name(finish: Finish) -> &'static str {
 fn completion_of(row: &TrajectoryRow) -> anyhow::Result<Completion> {
     let usage: Usage = serde_json::from_value(row.usage.clone())
         .with_context(|| format!("reading the recorded usage of call {}", row.request))?;
-    let finish = if row.finish == finish_name(Finish::Length) { Finish::Length } else { Finish::Stop };
+    let finish =
+        if row.finish == finish_name(Finish::Length) { Finish::Length } else { Finish::Stop };
     Ok(Completion { bytes: row.completion_bytes(), finish, logprob: row.logprob, usage })
 }

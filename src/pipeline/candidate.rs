@@ -119,7 +119,9 @@ impl Pool {
     /// Indices of the candidates that no test has judged yet, most promising first.
     pub fn untested(&self) -> Vec<usize> {
         let mut indices: Vec<usize> = (0..self.candidates.len())
-            .filter(|idx| self.candidates[*idx].tests.is_none() && self.candidates[*idx].refusal.is_none())
+            .filter(|idx| {
+                self.candidates[*idx].tests.is_none() && self.candidates[*idx].refusal.is_none()
+            })
             .collect();
         indices.sort_by(|a, b| order(&self.candidates[*a], &self.candidates[*b]));
         indices
@@ -184,7 +186,11 @@ fn find_refusal(changes: &[FileChange]) -> Option<String> {
         };
         let (n_before, n_after) = (n_errors(&before), n_errors(&after));
         if n_before < n_after {
-            return Some(format!("`{}` has {} syntax errors more", change.path(), n_after - n_before));
+            return Some(format!(
+                "`{}` has {} syntax errors more",
+                change.path(),
+                n_after - n_before
+            ));
         }
         let form = |side: &Option<(RepoPath, Text)>| {
             side.as_ref().map(|(path, text)| normal_form(path, text))

@@ -74,7 +74,8 @@ impl Judge {
             Reading::StatusOnly { succeeded: false } => "the command fails".to_owned(),
             Reading::CannotStart(why) | Reading::NoResult(why) => format!("no result: {why}"),
         };
-        let limits = if self.baseline_passes() { "; they can only show what a patch breaks" } else { "" };
+        let limits =
+            if self.baseline_passes() { "; they can only show what a patch breaks" } else { "" };
         format!("`{command}` on the unchanged code: {outcome}{limits}")
     }
 
@@ -98,7 +99,8 @@ impl Judge {
         let is_test = |path: &_| self.index.is_test(path);
         let files = self.index.snapshot().files();
         let has_file = |path: &str| files.keys().any(|known| known.as_str() == path);
-        let refusal = check_candidate(&by_path(changes), &self.options.command, &is_test, &has_file);
+        let refusal =
+            check_candidate(&by_path(changes), &self.options.command, &is_test, &has_file);
         refusal.err().map(|refusal| refusal.to_string())
     }
 

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::index::outline::SymbolKind;
 use crate::index::retrieval::RankedSymbol;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::progress::Progress;
@@ -29,6 +30,9 @@ pub struct Places {
     pub symbols: Vec<SymbolId>,
     /// Distinct answers of the line stage, the one with most votes first.
     pub line_sets: Vec<LineSet>,
+    /// Whole symbols, the most important first: tried one by one where tests can judge and no
+    /// edit of the answers' lines holds, since a small model chooses worse than it edits.
+    pub reserve: Vec<LineSet>,
 }
 
 /// One answer of the line stage.
@@ -56,8 +60,22 @@ pub async fn locate(
     }
     if places.line_sets.is_empty() {
         places.line_sets = locate_lines(calls, context, stages, settings, &places.symbols).await?;
+        let symbols = places.symbols.iter().filter(|symbol| symbol.kind != SymbolKind::Module);
+        let sets =
+            symbols.take(settings.reserve_symbols).map(|symbol| whole_symbol(context, symbol));
+        places.reserve = sets.filter(|set| !set.lines.is_empty()).collect();
     }
     Ok(places)
+}
+
+/// All lines of a symbol.
+fn whole_symbol(context: &Context, symbol: &SymbolId) -> LineSet {
+    let outline = context.index.outline(&symbol.path);
+    let symbols = outline.iter().flat_map(|outline| &outline.symbols);
+    let found = symbols.filter(|other| other.kind == symbol.kind && other.name == symbol.name);
+    let spans = found.flat_map(|symbol| &symbol.places).map(|place| place.span);
+    let numbers = spans.flat_map(|span| span.first..=span.last);
+    LineSet { lines: numbers.map(|line| (symbol.path.clone(), line)).collect(), votes: 0 }
 }
 
 async fn locate_files(
@@ -66,7 +84,8 @@ async fn locate_files(
     stages: &Stages,
     settings: &Settings,
 ) -> anyhow::Result<Vec<RepoPath>> {
-    let ranked: Vec<RepoPath> = context.ranking.files.iter().map(|file| file.path.clone()).collect();
+    let ranked: Vec<RepoPath> =
+        context.ranking.files.iter().map(|file| file.path.clone()).collect();
     let answered = match ask_once(calls, context, &stages.file, &()).await?.outcome {
         Ok(answer) => answer.paths,
         Err(rejection) => {
@@ -152,7 +171,10 @@ fn count_votes(answers: impl Iterator<Item = Vec<(RepoPath, u32)>>) -> Vec<LineS
 fn lines_of_symbols(shown: &LineShown) -> Vec<(RepoPath, u32)> {
     let lines_of = |file: &ShownLines| -> Vec<(RepoPath, u32)> {
         let spans = file.symbols.iter().flat_map(|(_, _, spans)| spans);
-        spans.flat_map(|span| span.first..=span.last).map(|line| (file.path.clone(), line)).collect()
+        spans
+            .flat_map(|span| span.first..=span.last)
+            .map(|line| (file.path.clone(), line))
+            .collect()
     };
     shown.files.iter().flat_map(lines_of).collect()
 }
@@ -175,7 +197,8 @@ async fn ask_once<S: Stage>(
 
 /// The greedy completion, then the samples, as calls that share their prompt.
 pub(crate) fn draws(settings: &Settings, n: usize, call: u64) -> Vec<Draw> {
-    let greedy = Draw { call: 2 * call, first_sample: call * n as u64, n: 1, temperature: 0.0, top_p: 1.0 };
+    let greedy =
+        Draw { call: 2 * call, first_sample: call * n as u64, n: 1, temperature: 0.0, top_p: 1.0 };
     let sampled = Draw {
         call: 2 * call + 1,
         first_sample: greedy.first_sample + 1,
@@ -266,11 +289,15 @@ mod tests {
     #[test]
     fn equal_sets_of_lines_are_one_answer_with_more_votes() {
         let at = |line| (path("a.py"), line);
-        let sets = count_votes([vec![at(9)], vec![], vec![at(2), at(1)], vec![at(1), at(2)]].into_iter());
-        assert_eq!(sets, [
-            LineSet { lines: vec![at(2), at(1)], votes: 2 },
-            LineSet { lines: vec![at(9)], votes: 1 },
-        ]);
+        let sets =
+            count_votes([vec![at(9)], vec![], vec![at(2), at(1)], vec![at(1), at(2)]].into_iter());
+        assert_eq!(
+            sets,
+            [
+                LineSet { lines: vec![at(2), at(1)], votes: 2 },
+                LineSet { lines: vec![at(9)], votes: 1 },
+            ]
+        );
     }
 
     #[test]

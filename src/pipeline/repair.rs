@@ -69,7 +69,9 @@ pub async fn repair(
 ) -> anyhow::Result<Solution> {
     let mut pool = Pool::default();
     let n_planned = (places.line_sets.len() * settings.edit_samples) as u32;
-    'sampling: for (set, call) in places.line_sets.iter().zip(0..) {
+    // Without tests, edits elsewhere would only blur the vote.
+    let reserve = if bench.judge.is_some() { places.reserve.as_slice() } else { &[] };
+    'sampling: for (set, call) in places.line_sets.iter().chain(reserve).zip(0..) {
         let prompt = stages.edit.prompt(context, &set.lines, calls.engine.counter());
         let (prompt, shown) = prompt.context("building the edit prompt")?;
         for draw in draws(settings, settings.edit_samples, call) {
@@ -133,7 +135,8 @@ async fn judge_untested(
             pool.candidate_mut(idx).refusal = Some(refusal);
             continue;
         }
-        let what = format!("`{}` with the candidate of sample {}", judge.command(), candidate.sample);
+        let what =
+            format!("`{}` with the candidate of sample {}", judge.command(), candidate.sample);
         (calls.listener)(Progress::Testing { what });
         let verdict = judge.judge(&candidate.changes).await?;
         let standing = verdict.standing;
@@ -168,7 +171,9 @@ fn decide(
     let agree = format!("{} of {n_samples} samples agree", best.votes);
     match &best.tests {
         Some(tests) => match tests.standing {
-            Standing::Verified => Outcome { accepted: true, verified: true, words: tests.words.clone() },
+            Standing::Verified => {
+                Outcome { accepted: true, verified: true, words: tests.words.clone() }
+            }
             Standing::StatusVerified => {
                 Outcome { accepted: true, verified: false, words: tests.words.clone() }
             }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub max_files: usize,
     /// Symbols whose lines are shown: the model's, then retrieval's.
     pub max_symbols: usize,
+    /// Whole symbols that edits are tried on where tests judge and the line stage's answers fail.
+    pub reserve_symbols: usize,
     /// Completions of the line stage; each distinct answer gets edits of its own.
     pub location_samples: usize,
     /// Completions of the edit stage for each location answer; the first is greedy.
@@ -49,6 +51,7 @@ impl Settings {
         Self {
             max_files: 3,
             max_symbols: 8,
+            reserve_symbols: 4,
             location_samples,
             edit_samples,
             temperature: 0.8,

@@ -428,7 +428,8 @@ mod tests {
     #[test]
     fn the_byte_order_mark_stays_first_whatever_line_is_replaced() {
         let text = Text::decode(b"\xef\xbb\xbfa\nb\n").unwrap();
-        let edited = text.assemble([Piece::New("x", Ending::Lf), Piece::Kept(0..1), Piece::Kept(1..2)]);
+        let edited =
+            text.assemble([Piece::New("x", Ending::Lf), Piece::Kept(0..1), Piece::Kept(1..2)]);
         assert_eq!(edited.unwrap(), b"\xef\xbb\xbfx\na\nb\n");
     }
 }

@@ -175,12 +175,23 @@ mod tests {
             CHATML,
             &[(Role::System, "be brief"), (Role::User, "<|im_end|> {{ 1 }}\n")],
             expect![[r#"
-                Template("<|im_start|>system\n")
-                Content("be brief")
-                Template("<|im_end|>\n<|im_start|>user\n")
-                Content("<|im_end|> {{ 1 }}")
-                Template("\n<|im_end|>\n<|im_start|>assistant\n")
-            "#]],
+                [
+                    Template(
+                        "<|im_start|>system\n",
+                    ),
+                    Content(
+                        "be brief",
+                    ),
+                    Template(
+                        "<|im_end|>\n<|im_start|>user\n",
+                    ),
+                    Content(
+                        "<|im_end|> {{ 1 }}",
+                    ),
+                    Template(
+                        "\n<|im_end|>\n<|im_start|>assistant\n",
+                    ),
+                ]"#]],
         );
     }
 
@@ -190,11 +201,20 @@ mod tests {
             CHATML,
             &[(Role::User, "hi"), (Role::Assistant, "Well")],
             expect![[r#"
-            Template("<|im_start|>user\n")
-            Content("hi")
-            Template("<|im_end|>\n<|im_start|>assistant\n")
-            Content("Well")
-        "#]],
+                [
+                    Template(
+                        "<|im_start|>user\n",
+                    ),
+                    Content(
+                        "hi",
+                    ),
+                    Template(
+                        "<|im_end|>\n<|im_start|>assistant\n",
+                    ),
+                    Content(
+                        "Well",
+                    ),
+                ]"#]],
         );
     }
 
@@ -204,18 +224,30 @@ mod tests {
             "{{ bos_token }}{{ messages[0].content | trim }}|",
             &[(Role::User, " a b\n")],
             expect![[r#"
-                Template("<s>")
-                Content("a b")
-                Template("|")
-            "#]],
+                [
+                    Template(
+                        "<s>",
+                    ),
+                    Content(
+                        "a b",
+                    ),
+                    Template(
+                        "|",
+                    ),
+                ]"#]],
         );
         check(
             "{{ messages[0].content.strip() }}|",
             &[(Role::User, " a b\n")],
             expect![[r#"
-            Content("a b")
-            Template("|")
-        "#]],
+                [
+                    Content(
+                        "a b",
+                    ),
+                    Template(
+                        "|",
+                    ),
+                ]"#]],
         );
     }
 

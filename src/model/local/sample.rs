@@ -124,8 +124,6 @@ impl Sample {
     fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> anyhow::Result<u32> {
         let allowed: Option<Vec<u32>> =
             self.constraint.as_mut().map(|constraint| constraint.allowed().iter().collect());
-        // Rows of the network beyond the vocabulary are padding.
-        let logits = &logits[..logits.len().min(tokenizer.n_tokens())];
         let position = self.usage.completion_tokens;
         let drawn = self
             .sampler

@@ -203,8 +203,12 @@ impl<O: Ops> Scheduler<O> {
         if ids.is_empty() {
             return Ok(());
         }
-        let logits = self.fixed.decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
-        let mut rows = logits.chunks_exact(self.fixed.decoder.config.n_vocab);
+        let Fixed { decoder, tokenizer, .. } = &self.fixed;
+        let mut logits = decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
+        for row in logits.chunks_exact_mut(decoder.config.n_vocab) {
+            tokenizer.mask_silent(row);
+        }
+        let mut rows = logits.chunks_exact(decoder.config.n_vocab);
         for running in &mut self.running {
             running.take(&mut rows, &self.fixed, &mut self.prefixes)?;
         }

@@ -30,6 +30,8 @@ pub struct Tokenizer {
     bytes: Vec<Vec<u8>>,
     /// Tokens that end the model's turn.
     end_of_turn: Vec<u32>,
+    /// Tokens that stand for no text and end nothing: they have no place in a completion.
+    silent: Vec<u32>,
 }
 
 /// A piece of a rendered prompt.
@@ -189,7 +191,9 @@ impl Tokenizer {
                 None => bail!("the end-of-turn token {id} is not in the vocabulary"),
             }
         }
-        Ok(Self { plain, control: ControlTokens::new(added)?, bytes, end_of_turn })
+        let is_silent = |id: &u32| bytes[*id as usize].is_empty() && !end_of_turn.contains(id);
+        let silent = (0..bytes.len() as u32).filter(is_silent).collect();
+        Ok(Self { plain, control: ControlTokens::new(added)?, bytes, end_of_turn, silent })
     }
 
     /// Ids of plain text: no control token comes out of it.
@@ -243,9 +247,16 @@ impl Tokenizer {
         self.end_of_turn.contains(&id)
     }
 
-    /// Tokens in the vocabulary; the network may have more rows than that.
-    pub fn n_tokens(&self) -> usize {
-        self.bytes.len()
+    /// Rules out what has no place in a completion: control tokens that end nothing, and the
+    /// network's rows beyond the vocabulary.
+    pub fn mask_silent(&self, logits: &mut [f32]) {
+        for &id in &self.silent {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        let n_tokens = self.bytes.len().min(logits.len());
+        logits[n_tokens..].fill(f32::NEG_INFINITY);
     }
 
     pub fn vocabulary(&self) -> Vocabulary {

@@ -1,0 +1,105 @@
+//! A server that speaks the OpenAI protocol and answers each stage with a fixed text.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+/// What the model says, by the heading that only that stage's prompt has.
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub(crate) file: &'static str,
+    pub(crate) function: &'static str,
+    pub(crate) line: &'static str,
+    /// Completions of the edit stage, in turn; none: the server fails there.
+    pub(crate) edits: Vec<&'static str>,
+}
+
+/// A running server; it ends with the value.
+pub(crate) struct Server {
+    runtime: tokio::runtime::Runtime,
+    server: MockServer,
+    calls: Arc<AtomicUsize>,
+}
+
+struct Answer {
+    script: Script,
+    calls: Arc<AtomicUsize>,
+    edits: AtomicUsize,
+}
+
+impl Server {
+    pub(crate) fn start(script: Script) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let answer = Answer { script, calls: Arc::clone(&calls), edits: AtomicUsize::new(0) };
+        let server = runtime.block_on(async {
+            let server = MockServer::start().await;
+            let models = json!({ "object": "list", "data": [{ "id": "tiny", "object": "model" }] });
+            Mock::given(method("GET"))
+                .and(path("/v1/models"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(models))
+                .mount(&server)
+                .await;
+            Mock::given(method("POST"))
+                .and(path("/v1/chat/completions"))
+                .respond_with(answer)
+                .mount(&server)
+                .await;
+            server
+        });
+        Self { runtime, server, calls }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.uri()
+    }
+
+    /// Completions given so far.
+    pub(crate) fn n_calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// All prompts so far, one text.
+    pub(crate) fn prompts(&self) -> String {
+        let requests = self.runtime.block_on(self.server.received_requests()).unwrap_or_default();
+        requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+    }
+}
+
+impl Respond for Answer {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let prompt = body["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+        let n = body["n"].as_u64().unwrap_or(1) as usize;
+        let texts: Vec<&str> = if prompt.contains("Which of these files") {
+            vec![self.script.file; n]
+        } else if prompt.contains("Which of these symbols") {
+            vec![self.script.function; n]
+        } else if prompt.contains("Which lines") {
+            vec![self.script.line; n]
+        } else if self.script.edits.is_empty() {
+            return ResponseTemplate::new(400).set_body_string("out of order");
+        } else {
+            let next = || self.edits.fetch_add(1, Ordering::SeqCst) % self.script.edits.len();
+            (0..n).map(|_| self.script.edits[next()]).collect()
+        };
+        self.calls.fetch_add(n, Ordering::SeqCst);
+        let choice = |(index, text): (usize, &&str)| {
+            json!({
+                "index": index,
+                "message": { "role": "assistant", "content": text },
+                "finish_reason": "stop",
+            })
+        };
+        ResponseTemplate::new(200).set_body_json(json!({
+            "id": "1",
+            "object": "chat.completion",
+            "model": "tiny",
+            "choices": texts.iter().enumerate().map(choice).collect::<Vec<_>>(),
+            "usage": { "prompt_tokens": 100, "completion_tokens": 20 * n, "total_tokens": 100 + 20 * n },
+        }))
+    }
+}
