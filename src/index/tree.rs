@@ -23,7 +23,7 @@ pub fn render_tree<'a>(paths: impl IntoIterator<Item = &'a RepoPath>, indent: &s
 #[derive(Default)]
 struct Folder<'a> {
     files: std::collections::BTreeSet<&'a str>,
-    folders: std::collections::BTreeMap<&'a str, Folder<'a>>,
+    folders: std::collections::BTreeMap<&'a str, Self>,
 }
 
 impl Folder<'_> {

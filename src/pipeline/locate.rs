@@ -60,12 +60,28 @@ pub async fn locate(
     }
     if places.line_sets.is_empty() {
         places.line_sets = locate_lines(calls, context, stages, settings, &places.symbols).await?;
-        let symbols = places.symbols.iter().filter(|symbol| symbol.kind != SymbolKind::Module);
-        let sets =
-            symbols.take(settings.reserve_symbols).map(|symbol| whole_symbol(context, symbol));
-        places.reserve = sets.filter(|set| !set.lines.is_empty()).collect();
+        places.reserve = reserve(context, &places.symbols, settings.reserve_symbols);
     }
     Ok(places)
+}
+
+/// Symbols as sets of lines: those whose name the issue says, as retrieval ranks them, then the
+/// chosen ones.
+fn reserve(context: &Context, chosen: &[SymbolId], most: usize) -> Vec<LineSet> {
+    let said: BTreeSet<&str> =
+        context.issue.split(|c: char| c != '_' && !c.is_alphanumeric()).collect();
+    // Plain words are too often names of something else.
+    let is_said = |name: &str| name.contains(|c: char| !c.is_lowercase()) && said.contains(name);
+    let ranked = context.ranking.symbols.iter().map(id_of);
+    let named = ranked.filter(|symbol| is_said(symbol.name.rsplit('.').next().unwrap_or_default()));
+    let mut seen = BTreeSet::new();
+    let symbols = named.chain(chosen.iter().cloned());
+    symbols
+        .filter(|symbol| symbol.kind != SymbolKind::Module && seen.insert(symbol.clone()))
+        .map(|symbol| whole_symbol(context, &symbol))
+        .filter(|set| !set.lines.is_empty())
+        .take(most)
+        .collect()
 }
 
 /// All lines of a symbol.
@@ -237,12 +253,11 @@ fn ranked_symbols(context: &Context, files: &[RepoPath]) -> Vec<SymbolId> {
     let chosen = context.ranking.files.iter().filter(|file| files.contains(&file.path));
     let mut symbols: Vec<_> = chosen.flat_map(|file| &file.symbols).collect();
     symbols.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let id = |symbol: &RankedSymbol| SymbolId {
-        path: symbol.path.clone(),
-        kind: symbol.kind,
-        name: symbol.name.clone(),
-    };
-    symbols.into_iter().map(id).collect()
+    symbols.into_iter().map(id_of).collect()
+}
+
+fn id_of(symbol: &RankedSymbol) -> SymbolId {
+    SymbolId { path: symbol.path.clone(), kind: symbol.kind, name: symbol.name.clone() }
 }
 
 fn join(things: impl Iterator<Item = impl Display>) -> String {

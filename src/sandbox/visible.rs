@@ -446,7 +446,8 @@ fn plain(path: &Path) -> PathBuf {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::symlink;
 

@@ -20,7 +20,7 @@ pub(crate) struct Script {
 /// A running server; it ends with the value.
 pub(crate) struct Server {
     runtime: tokio::runtime::Runtime,
-    server: MockServer,
+    mock: MockServer,
     calls: Arc<AtomicUsize>,
 }
 
@@ -50,11 +50,11 @@ impl Server {
                 .await;
             server
         });
-        Self { runtime, server, calls }
+        Self { runtime, mock: server, calls }
     }
 
     pub(crate) fn url(&self) -> String {
-        self.server.uri()
+        self.mock.uri()
     }
 
     /// Completions given so far.
@@ -64,7 +64,7 @@ impl Server {
 
     /// All prompts so far, one text.
     pub(crate) fn prompts(&self) -> String {
-        let requests = self.runtime.block_on(self.server.received_requests()).unwrap_or_default();
+        let requests = self.runtime.block_on(self.mock.received_requests()).unwrap_or_default();
         requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
     }
 }

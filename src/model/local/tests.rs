@@ -290,7 +290,8 @@ async fn what_does_not_fit_is_a_clear_error() {
     assert_eq!(usage.prompt_tokens + usage.completion_tokens, 40, "cut at the context's end");
     let long = request(&"x".repeat(50), 1, 0.0);
     let error = engine.generate(&long, &|_| ()).await.unwrap_err();
-    expect![].assert_eq(&format!("{error:#}"));
+    expect!["the prompt takes 69 tokens, the context of `qwen2` holds 40"]
+        .assert_eq(&format!("{error:#}"));
 }
 
 #[tokio::test]
