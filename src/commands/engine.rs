@@ -36,7 +36,7 @@ pub struct EngineArgs {
     pub source: SourceArgs,
 }
 
-/// Used where no model is named: small enough for a CPU, and it fixes the demo.
+/// Used where no model is named: small enough for a CPU.
 pub const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b";
 
 /// Obtains and loads the engine that the configuration names.
