@@ -17,7 +17,7 @@ use crate::commands::settings::Surroundings;
 use crate::config::{Config, Effort as EffortChoice};
 use crate::index::Index;
 use crate::index::retrieval::Ranking;
-use crate::model::{Completion, EngineInfo, Generate, Request, Sampling, Usage};
+use crate::model::{Completion, EngineInfo, Generate, Request, Sampling, Usage, Variety};
 use crate::pipeline::settings::{Effort, Settings};
 use crate::prompt::template::Templates;
 use crate::prompt::{Message, Prompt, Role};
@@ -149,6 +149,7 @@ async fn try_speed(engine: &dyn Generate) -> anyhow::Result<Speed> {
             min_p: 0.0,
             max_tokens,
             stop: Vec::new(),
+            variety: Variety::Independent,
         },
         grammar: None,
         seed: 0,

@@ -56,6 +56,10 @@ pub struct EngineInfo {
     pub obeys_grammar: bool,
     /// Whether it runs on a CPU of this machine, where samples are dear.
     pub is_local_cpu: bool,
+    /// Whether it can give completions that all differ ([`Variety::Distinct`]); another engine
+    /// draws them independently.
+    #[serde(default)]
+    pub gives_distinct: bool,
 }
 
 /// One model call.
@@ -84,6 +88,28 @@ pub struct Sampling {
     pub max_tokens: usize,
     /// Texts that end a completion; they are not part of it.
     pub stop: Vec<String>,
+    #[serde(default, skip_serializing_if = "Variety::is_independent")]
+    pub variety: Variety,
+}
+
+/// How the completions of one request differ from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variety {
+    /// Each is drawn by itself, so that equal ones tell what the model is sure of.
+    #[default]
+    Independent,
+    /// All differ: the greedy one, then those that leave an earlier one at the likeliest points
+    /// and go on greedily; temperature and cuts play no part. Where there are fewer than were
+    /// asked for, the greedy one repeats.
+    Distinct,
+}
+
+impl Variety {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_independent(&self) -> bool {
+        *self == Self::Independent
+    }
 }
 
 /// Raw model output: bytes, because a token may hold part of a character.

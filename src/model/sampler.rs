@@ -66,6 +66,32 @@ impl Sampler {
         Some(Drawn { token, logprob: f64::from(own[idx] - max) - log_total(own, max) })
     }
 
+    /// The likeliest tokens out of `allowed`, at most `n`, the likeliest first.
+    pub fn likeliest(logits: &[f32], allowed: Option<&[u32]>, n: usize) -> Vec<Drawn> {
+        let id_of = |idx: usize| allowed.map_or(idx as u32, |ids| ids[idx]);
+        let gathered: Vec<f32>;
+        let own = match allowed {
+            None => logits,
+            Some(ids) => {
+                gathered = ids.iter().map_while(|&id| logits.get(id as usize).copied()).collect();
+                &gathered
+            }
+        };
+        let Some((_, max)) = greatest(own) else { return Vec::new() };
+        let mut best: Vec<usize> = Vec::with_capacity(n + 1);
+        for (idx, &logit) in own.iter().enumerate() {
+            if best.len() < n || best.last().is_some_and(|&last| own[last] < logit) {
+                let at = best.partition_point(|&other| logit <= own[other]);
+                best.insert(at, idx);
+                best.truncate(n);
+            }
+        }
+        let total = log_total(own, max);
+        let drawn =
+            |idx: usize| Drawn { token: id_of(idx), logprob: f64::from(own[idx] - max) - total };
+        best.into_iter().map(drawn).collect()
+    }
+
     /// The index of the logit drawn.
     fn draw_by_weight(&self, logits: &[f32], max: f32, position: usize) -> usize {
         // Below this a token's weight is under 1e-9 of the best one's: with any vocabulary all
@@ -182,6 +208,7 @@ mod tests {
             min_p: 0.0,
             max_tokens: 100,
             stop: Vec::new(),
+            variety: Variety::Independent,
         }
     }
 

@@ -136,6 +136,7 @@ fn read_engine_info(trajectory: &Path) -> anyhow::Result<EngineInfo> {
         context_length: 32_768,
         obeys_grammar: true,
         is_local_cpu: true,
+        gives_distinct: false,
     };
     if !path.exists() {
         return Ok(unknown);
@@ -177,6 +178,7 @@ mod tests {
             min_p: 0.0,
             max_tokens: 64,
             stop: vec![],
+            variety: Variety::Independent,
         };
         Request { prompt: Prompt { messages: vec![message] }, sampling, grammar: None, seed }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::model::scripted::request_name;
-use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage};
+use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage, Variety};
 use crate::pipeline::progress::{Listener, Progress};
 use crate::prompt::Prompt;
 use crate::run::RUN_VERSION;
@@ -41,6 +41,31 @@ pub struct Draw {
     /// 0 is greedy.
     pub temperature: f64,
     pub top_p: f64,
+    pub variety: Variety,
+    /// Whether it stands in for useless completions of an earlier draw.
+    pub is_repeat: bool,
+}
+
+impl Draw {
+    /// The greedy completion, as the first call of a stage.
+    pub const GREEDY: Self = Self {
+        call: 0,
+        first_sample: 0,
+        n: 1,
+        temperature: 0.0,
+        top_p: 1.0,
+        variety: Variety::Independent,
+        is_repeat: false,
+    };
+
+    /// The same draw once more, for `n` of its completions that were no use; greedy and distinct
+    /// ones would only repeat themselves, and nothing is drawn a third time.
+    pub fn again(&self, n: usize) -> Option<Self> {
+        let is_random = self.temperature > 0.0 && !self.is_repeat;
+        let first_sample = self.first_sample + self.n as u64;
+        let repeat = Self { call: self.call + 1, first_sample, n, is_repeat: true, ..*self };
+        (is_random && 0 < n).then_some(repeat)
+    }
 }
 
 /// A completion and what the stage made of it.
@@ -131,6 +156,7 @@ impl<'a> Calls<'a> {
                 min_p: 0.0,
                 max_tokens: stage.completion_tokens(),
                 stop: Vec::new(),
+                variety: draw.variety,
             },
             grammar: obeys.then(|| stage.grammar(shown)),
             seed: call_seed(self.run_seed, self.instance, S::KIND.name(), draw.call),

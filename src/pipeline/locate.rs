@@ -10,13 +10,14 @@ use std::fmt::Display;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::index::outline::SymbolKind;
+use crate::index::outline::{LineSpan, Symbol, SymbolKind};
 use crate::index::retrieval::RankedSymbol;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::settings::Settings;
 use crate::prompt::Prompt;
 use crate::repo::path::RepoPath;
+use crate::repo::text::Text;
 use crate::stage::function::SymbolId;
 use crate::stage::line::{LineShown, ShownLines};
 use crate::stage::profile::Stages;
@@ -30,9 +31,25 @@ pub struct Places {
     pub symbols: Vec<SymbolId>,
     /// Distinct answers of the line stage, the one with most votes first.
     pub line_sets: Vec<LineSet>,
-    /// Whole symbols, the most important first: tried one by one where tests can judge and no
-    /// edit of the answers' lines holds, since a small model chooses worse than it edits.
+    /// Symbols whose name the issue says, as retrieval ranks them: where tests can judge, edits
+    /// are tried on these first.
+    pub named: Vec<LineSet>,
+    /// The chosen symbols, the most important first: tried one by one where tests can judge and
+    /// no edit before them holds, since a small model chooses lines worse than it edits.
     pub reserve: Vec<LineSet>,
+}
+
+impl Places {
+    /// Where edits are tried, one after the other: without tests the line stage's answers alone,
+    /// since edits elsewhere would only blur the vote.
+    pub fn to_try(&self, is_judged: bool) -> Vec<&LineSet> {
+        if !is_judged {
+            return self.line_sets.iter().collect();
+        }
+        let mut seen = BTreeSet::new();
+        let all = self.named.iter().chain(&self.line_sets).chain(&self.reserve);
+        all.filter(|set| seen.insert(&set.lines)).collect()
+    }
 }
 
 /// One answer of the line stage.
@@ -60,38 +77,76 @@ pub async fn locate(
     }
     if places.line_sets.is_empty() {
         places.line_sets = locate_lines(calls, context, stages, settings, &places.symbols).await?;
-        places.reserve = reserve(context, &places.symbols, settings.reserve_symbols);
+        places.named = code_of(context, &named_symbols(context), settings.reserve_places);
+        places.reserve = code_of(context, &places.symbols, settings.reserve_places);
     }
     Ok(places)
 }
 
-/// Symbols as sets of lines: those whose name the issue says, as retrieval ranks them, then the
-/// chosen ones.
-fn reserve(context: &Context, chosen: &[SymbolId], most: usize) -> Vec<LineSet> {
+/// Symbols whose name the issue says, as retrieval ranks them.
+fn named_symbols(context: &Context) -> Vec<SymbolId> {
     let said: BTreeSet<&str> =
         context.issue.split(|c: char| c != '_' && !c.is_alphanumeric()).collect();
     // Plain words are too often names of something else.
     let is_said = |name: &str| name.contains(|c: char| !c.is_lowercase()) && said.contains(name);
     let ranked = context.ranking.symbols.iter().map(id_of);
-    let named = ranked.filter(|symbol| is_said(symbol.name.rsplit('.').next().unwrap_or_default()));
-    let mut seen = BTreeSet::new();
-    let symbols = named.chain(chosen.iter().cloned());
-    symbols
-        .filter(|symbol| symbol.kind != SymbolKind::Module && seen.insert(symbol.clone()))
-        .map(|symbol| whole_symbol(context, &symbol))
-        .filter(|set| !set.lines.is_empty())
-        .take(most)
-        .collect()
+    ranked.filter(|symbol| is_said(symbol.name.rsplit('.').next().unwrap_or_default())).collect()
 }
 
-/// All lines of a symbol.
-fn whole_symbol(context: &Context, symbol: &SymbolId) -> LineSet {
-    let outline = context.index.outline(&symbol.path);
-    let symbols = outline.iter().flat_map(|outline| &outline.symbols);
-    let found = symbols.filter(|other| other.kind == symbol.kind && other.name == symbol.name);
-    let spans = found.flat_map(|symbol| &symbol.places).map(|place| place.span);
-    let numbers = spans.flat_map(|span| span.first..=span.last);
-    LineSet { lines: numbers.map(|line| (symbol.path.clone(), line)).collect(), votes: 0 }
+/// The code of functions and variables as sets of lines that a model can rewrite at once; classes
+/// and modules are more than that.
+fn code_of(context: &Context, symbols: &[SymbolId], most: usize) -> Vec<LineSet> {
+    let is_small =
+        |symbol: &&SymbolId| matches!(symbol.kind, SymbolKind::Function | SymbolKind::Variable);
+    let mut sets = Vec::new();
+    for symbol in symbols.iter().filter(is_small) {
+        let outline = context.index.outline(&symbol.path);
+        let (Some(outline), Ok(text)) = (outline, context.index.snapshot().read_text(&symbol.path))
+        else {
+            continue;
+        };
+        let is_it = |other: &&Symbol| other.kind == symbol.kind && other.name == symbol.name;
+        let found = outline.symbols.iter().filter(is_it);
+        for place in found.flat_map(|symbol| &symbol.places) {
+            for span in cut_code(&text, place.span) {
+                let lines = span.first..=span.last;
+                let lines = lines.map(|line| (symbol.path.clone(), line)).collect();
+                sets.push(LineSet { lines, votes: 0 });
+            }
+        }
+        if most <= sets.len() {
+            break;
+        }
+    }
+    sets.truncate(most);
+    sets
+}
+
+/// Lines of code that a small model rewrites at once.
+const REWRITTEN_LINES: u32 = 24;
+
+/// Cuts a span into runs of at most [`REWRITTEN_LINES`], each ending before the least indented of
+/// its last lines.
+fn cut_code(text: &Text, span: LineSpan) -> Vec<LineSpan> {
+    let mut runs = Vec::new();
+    let mut first = span.first;
+    while first <= span.last {
+        let full = first + REWRITTEN_LINES;
+        let next = if span.last < full {
+            span.last + 1
+        } else {
+            let indent = |number: &u32| {
+                let line = text.line(*number as usize - 1);
+                let n_blank = line.len() - line.trim_start().len();
+                // A blank line is a good place whatever stands in it.
+                if line.trim().is_empty() { 0 } else { n_blank }
+            };
+            (first + REWRITTEN_LINES / 2..=full).rev().min_by_key(indent).unwrap_or(full)
+        };
+        runs.push(LineSpan { first, last: next - 1 });
+        first = next;
+    }
+    runs
 }
 
 async fn locate_files(
@@ -206,21 +261,27 @@ async fn ask_once<S: Stage>(
         .prompt(context, input, calls.engine.counter())
         .with_context(|| format!("building the {} prompt", S::KIND.name()))?;
     announce(calls, S::KIND, &prompt, 1);
-    let draw = Draw { call: 0, first_sample: 0, n: 1, temperature: 0.0, top_p: 1.0 };
-    let mut samples = calls.ask(stage, &prompt, &shown, draw).await?;
+    let mut samples = calls.ask(stage, &prompt, &shown, Draw::GREEDY).await?;
     samples.pop().context("the engine gave no completion")
 }
 
+/// The numbers of the first call and of the first completion on a set of lines, of which there
+/// are three calls and twice `n` completions at most.
+pub(crate) fn first_of_set(set: u64, n: usize) -> (u64, u64) {
+    (3 * set, 2 * set * n as u64)
+}
+
 /// The greedy completion, then the samples, as calls that share their prompt.
-pub(crate) fn draws(settings: &Settings, n: usize, call: u64) -> Vec<Draw> {
-    let greedy =
-        Draw { call: 2 * call, first_sample: call * n as u64, n: 1, temperature: 0.0, top_p: 1.0 };
+pub(crate) fn draws(settings: &Settings, n: usize, set: u64) -> Vec<Draw> {
+    let (call, first_sample) = first_of_set(set, n);
+    let greedy = Draw { call, first_sample, ..Draw::GREEDY };
     let sampled = Draw {
-        call: 2 * call + 1,
+        call: call + 1,
         first_sample: greedy.first_sample + 1,
         n: n.saturating_sub(1),
         temperature: settings.temperature,
         top_p: settings.top_p,
+        ..greedy
     };
     [greedy, sampled].into_iter().filter(|draw| 0 < draw.n).collect()
 }
@@ -313,6 +374,31 @@ mod tests {
                 LineSet { lines: vec![at(9)], votes: 1 },
             ]
         );
+    }
+
+    #[test]
+    fn long_code_is_cut_where_it_is_least_indented() {
+        let mut code = "def f():\n".to_owned();
+        for block in 0..5 {
+            code += &format!("    if x == {block}:\n{}", "        y()\n".repeat(9));
+        }
+        let text = Text::decode(code.as_bytes()).unwrap();
+        let runs = cut_code(&text, LineSpan { first: 1, last: 51 });
+        let runs: Vec<(u32, u32)> = runs.iter().map(|run| (run.first, run.last)).collect();
+        assert_eq!(runs, [(1, 21), (22, 41), (42, 51)]);
+    }
+
+    #[test]
+    fn without_tests_only_answers_are_tried() {
+        let set = |line| LineSet { lines: vec![(path("a.py"), line)], votes: 0 };
+        let places = Places {
+            line_sets: vec![set(1)],
+            named: vec![set(2)],
+            reserve: vec![set(2), set(3)],
+            ..Places::default()
+        };
+        assert_eq!(places.to_try(false), [&set(1)]);
+        assert_eq!(places.to_try(true), [&set(2), &set(1), &set(3)]);
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Repair: edits are sampled, applied in memory, checked, tested and put to the vote.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::pipeline::calls::{Calls, Sample};
+use crate::model::Variety;
+use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::candidate::{Candidate, Pool};
 use crate::pipeline::judge::Judge;
-use crate::pipeline::locate::{Places, announce, draws};
+use crate::pipeline::locate::{Places, announce, draws, first_of_set};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::settings::Settings;
 use crate::sandbox::verdict::Standing;
 use crate::stage::edit::{EditAnswer, EditShown};
 use crate::stage::profile::Stages;
+use crate::stage::rejection::Reason;
 use crate::stage::{Context, Stage, StageKind};
 
 /// What came of an issue.
@@ -68,19 +71,28 @@ pub async fn repair(
     bench: &Bench<'_>,
 ) -> anyhow::Result<Solution> {
     let mut pool = Pool::default();
-    let n_planned = (places.line_sets.len() * settings.edit_samples) as u32;
-    // Without tests, edits elsewhere would only blur the vote.
-    let reserve = if bench.judge.is_some() { places.reserve.as_slice() } else { &[] };
-    'sampling: for (set, call) in places.line_sets.iter().chain(reserve).zip(0..) {
+    let sets = places.to_try(bench.judge.is_some());
+    let n_planned = (sets.len() * settings.edit_samples) as u32;
+    'sampling: for (set, number) in sets.into_iter().zip(0..) {
         let prompt = stages.edit.prompt(context, &set.lines, calls.engine.counter());
         let (prompt, shown) = prompt.context("building the edit prompt")?;
-        for draw in draws(settings, settings.edit_samples, call) {
+        let n = settings.edit_samples;
+        let mut draws = VecDeque::from(match bench.judge.is_some() {
+            true if calls.engine.info().gives_distinct => vec![distinct(n, number)],
+            _ => draws(settings, n, number),
+        });
+        while let Some(draw) = draws.pop_front() {
             if bench.is_over() {
                 break 'sampling;
             }
             announce(calls, StageKind::Edit, &prompt, draw.n);
+            let mut n_unchanged = 0;
             for sample in calls.ask(&stages.edit, &prompt, &shown, draw).await? {
+                n_unchanged += usize::from(is_unchanged(&sample));
                 collect(&mut pool, calls, context, &shown, sample);
+            }
+            if let Some(again) = draw.again(n_unchanged) {
+                draws.push_back(again);
             }
             if let Some(judge) = bench.judge {
                 if judge_untested(&mut pool, calls, judge, bench).await? {
@@ -95,6 +107,17 @@ pub async fn repair(
     let candidates = pool.into_ranking();
     let verdict = decide(&candidates, n_samples, settings, bench.judge.is_some());
     Ok(Solution { places, candidates, n_samples, verdict })
+}
+
+/// Completions that all differ, in one call: where tests judge, agreement tells nothing.
+fn distinct(n: usize, set: u64) -> Draw {
+    let (call, first_sample) = first_of_set(set, n);
+    Draw { call, first_sample, n, variety: Variety::Distinct, ..Draw::GREEDY }
+}
+
+/// Whether an edit leaves everything as it is, which no grammar rules out.
+fn is_unchanged(sample: &Sample<EditAnswer>) -> bool {
+    sample.outcome.as_ref().is_err_and(|rejection| rejection.reason == Reason::NoChange)
 }
 
 /// Adds a sample to the pool: its edits, applied to the base.

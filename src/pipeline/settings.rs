@@ -24,8 +24,9 @@ pub struct Settings {
     pub max_files: usize,
     /// Symbols whose lines are shown: the model's, then retrieval's.
     pub max_symbols: usize,
-    /// Whole symbols that edits are tried on where tests judge and the line stage's answers fail.
-    pub reserve_symbols: usize,
+    /// Runs of code that edits are tried on where tests judge, besides the line stage's answers:
+    /// so many of symbols that the issue names, and so many of the chosen ones.
+    pub reserve_places: usize,
     /// Completions of the line stage; each distinct answer gets edits of its own.
     pub location_samples: usize,
     /// Completions of the edit stage for each location answer; the first is greedy.
@@ -51,7 +52,7 @@ impl Settings {
         Self {
             max_files: 3,
             max_symbols: 8,
-            reserve_symbols: 4,
+            reserve_places: 4,
             location_samples,
             edit_samples,
             temperature: 0.8,

@@ -54,6 +54,7 @@ pub struct EditStage {
     pub context_lines: u32,
     /// Edits that the prompt asks for and the grammar allows.
     pub max_edits: usize,
+    pub search: SearchRuns,
     /// Lines of a SEARCH that the grammar allows; 0: no limit.
     pub max_search_lines: usize,
     /// Tokens of a REPLACE that the grammar allows.
@@ -61,6 +62,16 @@ pub struct EditStage {
     /// Whether the grammar lets files be created.
     pub new_files: bool,
     pub items: EditItems,
+}
+
+/// Which runs of lines the grammar allows as a SEARCH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchRuns {
+    /// Any that stand once in the windows of a file.
+    Any,
+    /// The chosen lines alone: a small model rewrites what it is given better than it chooses.
+    Chosen,
 }
 
 /// The unit in which edits are compared.
@@ -229,20 +240,34 @@ impl Stage for EditStage {
         let (search, divider) = (marker(Marker::Search), marker(Marker::Divider));
         let mut rules = BTreeMap::new();
         let never_starts = ["<", "=", ">"].map(|sign| sign.repeat(shown.marker_length));
-        let replace =
-            Node::FreeLines { never_starts: never_starts.into(), max_tokens: self.replace_tokens };
+        let replace = |max_tokens: u32| Node::FreeLines {
+            never_starts: never_starts.clone().into(),
+            max_tokens,
+        };
         let end = text(marker(Marker::Replace));
-        rules.insert("replace".to_owned(), Node::Sequence(vec![replace, end]));
-        let accept = Node::Sequence(vec![text(divider), rule("replace")]);
+        let any_replace = Node::Sequence(vec![replace(self.replace_tokens), end.clone()]);
+        rules.insert("replace".to_owned(), any_replace);
+        let accept = Node::Sequence(vec![text(divider.clone()), rule("replace")]);
 
         let mut edits = Vec::new();
         for (idx, file) in shown.files.iter().enumerate() {
+            let header = text(format!("### {}\n{search}", file.path));
+            if self.search == SearchRuns::Chosen {
+                let run = |lines: Vec<&str>| {
+                    let lines: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
+                    // A model that has lost its way writes until it is stopped.
+                    let most = self.replace_tokens.min(60 + lines.len() as u32 / 2);
+                    let replace = vec![text(divider.clone()), replace(most), end.clone()];
+                    Node::Sequence([vec![header.clone(), text(lines)], replace].concat())
+                };
+                edits.extend(file.chosen_runs().into_iter().map(run));
+                continue;
+            }
             let windows: Vec<Vec<String>> =
                 file.windows.iter().map(|window| window.lines.clone()).collect();
             let found = search_rules(&windows, self.max_search_lines, &format!("f{idx}"), &accept);
             if let Some((start, states)) = found {
                 rules.extend(states);
-                let header = text(format!("### {}\n{search}", file.path));
                 edits.push(Node::Sequence(vec![header, rule(&start)]));
             }
         }
@@ -335,6 +360,46 @@ impl EditAnswer {
     /// about what a prompt does not show: a file's encoding, a name that is taken.
     pub fn apply(&self, shown: &EditShown, base: &dyn Base) -> Result<Vec<FileChange>, Rejection> {
         apply_edits(&self.edits, base, &shown.scope()).map_err(of_unfit)
+    }
+}
+
+impl ShownCode {
+    /// The runs of chosen lines that are shown, without blank lines at their ends, and grown
+    /// until they stand once.
+    fn chosen_runs(&self) -> Vec<Vec<&str>> {
+        let is_chosen = |number: u32| self.chosen.contains(&number);
+        let mut runs: Vec<Vec<&str>> = Vec::new();
+        for window in &self.windows {
+            let lines: Vec<&str> = window.lines.iter().map(String::as_str).collect();
+            let is_wanted = |at: &usize| is_chosen(window.first + *at as u32);
+            let mut at = 0;
+            while let Some(start) = (at..lines.len()).find(is_wanted) {
+                let end = (start..lines.len()).find(|at| !is_wanted(at)).unwrap_or(lines.len());
+                at = end;
+                let has_text = |at: &usize| !lines[*at].trim().is_empty();
+                let (first, last) =
+                    ((start..end).find(has_text), (start..end).rev().find(has_text));
+                let (Some(mut first), Some(mut last)) = (first, last) else { continue };
+                while self.n_occurrences(&lines[first..=last]) != 1 && 0 < first {
+                    first -= 1;
+                }
+                while self.n_occurrences(&lines[first..=last]) != 1 && last + 1 < lines.len() {
+                    last += 1;
+                }
+                let run = lines[first..=last].to_vec();
+                if self.n_occurrences(&run) == 1 && !runs.contains(&run) {
+                    runs.push(run);
+                }
+            }
+        }
+        runs
+    }
+
+    /// How often a run of lines stands in the windows.
+    fn n_occurrences(&self, run: &[&str]) -> usize {
+        let stands = |lines: &&[String]| lines.iter().eq(run.iter());
+        let windows = self.windows.iter().flat_map(|window| window.lines.windows(run.len()));
+        windows.filter(stands).count()
     }
 }
 

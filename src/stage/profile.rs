@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::stage::budget::Budget;
-use crate::stage::edit::{EditItems, EditStage};
+use crate::stage::edit::{EditItems, EditStage, SearchRuns};
 use crate::stage::file::{FileStage, FileView};
 use crate::stage::function::FunctionStage;
 use crate::stage::line::{LineShorthand, LineStage};
@@ -75,8 +75,9 @@ impl Profile {
                 reasoning_tokens,
                 context_lines: 10,
                 max_edits: if is_small { 1 } else { 8 },
-                max_search_lines: if is_small { 12 } else { 0 },
-                replace_tokens: if is_small { 300 } else { 1_500 },
+                search: if is_small { SearchRuns::Chosen } else { SearchRuns::Any },
+                max_search_lines: if is_small { 24 } else { 0 },
+                replace_tokens: if is_small { 500 } else { 1_500 },
                 new_files: !is_small,
                 items: EditItems::Content,
             },

@@ -61,6 +61,7 @@ impl LocalEngine {
             context_length: config.context_length,
             obeys_grammar: true,
             is_local_cpu: true,
+            gives_distinct: true,
         };
         let pool = ThreadPoolBuilder::new()
             .num_threads(options.n_threads.unwrap_or(0))

@@ -6,6 +6,7 @@ pub mod config;
 pub mod cpu;
 pub mod decoder;
 pub mod engine;
+pub mod fork;
 pub mod gguf;
 pub mod load;
 pub mod prefix;

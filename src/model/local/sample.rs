@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::model::constraint::Constraint;
+use crate::model::local::fork::{Fork, WIDTH};
 use crate::model::local::tokenizer::Tokenizer;
-use crate::model::sampler::Sampler;
-use crate::model::{Completion, Event, Finish, Sampling, Usage};
+use crate::model::sampler::{Drawn, Sampler};
+use crate::model::{Completion, Event, Finish, Sampling, Usage, Variety};
 
 /// One completion as it grows.
 pub struct Sample {
@@ -16,12 +17,15 @@ pub struct Sample {
     constraint: Option<Constraint>,
     stop: Arc<[Vec<u8>]>,
     max_tokens: usize,
+    tokens: Vec<u32>,
     bytes: Vec<u8>,
     /// Bytes that were told to the caller: no stop text can begin before them.
     n_told: usize,
     logprob: f64,
     finish: Option<Finish>,
     usage: Usage,
+    /// Where it could have gone on otherwise, if anybody wants to know.
+    forks: Option<Vec<Fork>>,
 }
 
 impl Sample {
@@ -33,18 +37,77 @@ impl Sample {
         usage: Usage,
     ) -> Self {
         let stop = sampling.stop.iter().filter(|text| !text.is_empty());
+        let is_distinct = sampling.variety == Variety::Distinct;
+        let greedy = Sampling { temperature: 0.0, ..sampling.clone() };
         Self {
             idx,
-            sampler: Sampler::new(sampling, seed, idx),
+            sampler: Sampler::new(if is_distinct { &greedy } else { sampling }, seed, idx),
             constraint,
             stop: stop.map(|text| text.clone().into_bytes()).collect(),
             max_tokens: sampling.max_tokens,
+            tokens: Vec::new(),
             bytes: Vec::new(),
             n_told: 0,
             logprob: 0.0,
             finish: None,
             usage,
+            forks: is_distinct.then(Vec::new),
         }
+    }
+
+    /// Sample `idx`, which leaves this one at a fork; and the tokens that the network must see
+    /// next, the first of them in the place of the one that was left.
+    ///
+    /// `constraint` is the one that a completion starts with.
+    pub fn leave_at(
+        &self,
+        fork: &Fork,
+        idx: usize,
+        constraint: Option<Constraint>,
+        tokenizer: &Tokenizer,
+        tell: impl Fn(Event),
+    ) -> anyhow::Result<(Self, Vec<u32>)> {
+        let prompt_tokens = self.usage.prompt_tokens;
+        let mut sample = Self {
+            idx,
+            sampler: self.sampler.clone(),
+            constraint,
+            stop: Arc::clone(&self.stop),
+            max_tokens: self.max_tokens,
+            tokens: Vec::new(),
+            bytes: Vec::new(),
+            n_told: 0,
+            logprob: fork.logprob,
+            finish: None,
+            usage: Usage { prompt_tokens, cached_tokens: prompt_tokens, ..Usage::default() },
+            forks: Some(Vec::new()),
+        };
+        for &token in self.tokens[..fork.at].iter().chain([&fork.token]) {
+            sample.take(token, tokenizer)?;
+        }
+        sample.usage.forced_tokens = fork.n_forced;
+        let next = sample.go_on(vec![fork.token], tokenizer, tell)?;
+        Ok((sample, next))
+    }
+
+    /// Whether others may leave it.
+    pub fn has_forks(&self) -> bool {
+        self.forks.is_some()
+    }
+
+    /// The forks that lead to other texts than the one that followed.
+    pub fn take_forks(&mut self, tokenizer: &Tokenizer) -> Vec<Fork> {
+        let mut starts = Vec::with_capacity(self.tokens.len());
+        let mut n_bytes = 0;
+        for &token in &self.tokens {
+            starts.push(n_bytes);
+            n_bytes += tokenizer.bytes(token).len();
+        }
+        let leads_elsewhere = |fork: &Fork| {
+            let (other, taken) = (tokenizer.bytes(fork.token), self.bytes.get(starts[fork.at]..));
+            taken.is_none_or(|taken| !taken.starts_with(other) && !other.starts_with(taken))
+        };
+        self.forks.take().into_iter().flatten().filter(leads_elsewhere).collect()
     }
 
     /// The tokens that every completion of a grammar begins with.
@@ -73,6 +136,16 @@ impl Sample {
         if self.finish.is_none() {
             next.push(self.draw(logits, tokenizer)?);
         }
+        self.go_on(next, tokenizer, tell)
+    }
+
+    /// Takes what is forced behind the last token.
+    fn go_on(
+        &mut self,
+        mut next: Vec<u32>,
+        tokenizer: &Tokenizer,
+        tell: impl Fn(Event),
+    ) -> anyhow::Result<Vec<u32>> {
         self.check_end();
         if let (None, Some(constraint)) = (self.finish, &mut self.constraint) {
             for token in constraint.forced(&|text| tokenizer.encode(text).unwrap_or_default()) {
@@ -125,25 +198,39 @@ impl Sample {
         let allowed: Option<Vec<u32>> =
             self.constraint.as_mut().map(|constraint| constraint.allowed().iter().collect());
         let position = self.usage.completion_tokens;
+        let forks_from = (self.logprob, position, self.usage.forced_tokens);
         let drawn = self
             .sampler
             .draw(logits, allowed.as_deref(), position)
             .context("the network's logits are no numbers")?;
-        if let Some(constraint) = &mut self.constraint {
-            constraint.commit(drawn.token)?;
+        if let Some(forks) = &mut self.forks {
+            let (before, at, n_forced) = forks_from;
+            let likeliest = Sampler::likeliest(logits, allowed.as_deref(), WIDTH + 1);
+            let others = likeliest.into_iter().filter(|other| other.token != drawn.token);
+            forks.extend(others.take(WIDTH).map(|Drawn { token, logprob }| Fork {
+                at,
+                token,
+                logprob: before + logprob,
+                n_forced,
+            }));
         }
-        self.usage.completion_tokens += 1;
         self.logprob += drawn.logprob;
-        self.push(drawn.token, tokenizer);
+        self.take(drawn.token, tokenizer)?;
         Ok(drawn.token)
     }
 
     fn force(&mut self, token: u32, tokenizer: &Tokenizer) -> anyhow::Result<()> {
+        self.usage.forced_tokens += 1;
+        self.take(token, tokenizer)
+    }
+
+    /// Appends a token to the completion.
+    fn take(&mut self, token: u32, tokenizer: &Tokenizer) -> anyhow::Result<()> {
         if let Some(constraint) = &mut self.constraint {
             constraint.commit(token)?;
         }
         self.usage.completion_tokens += 1;
-        self.usage.forced_tokens += 1;
+        self.tokens.push(token);
         self.push(token, tokenizer);
         Ok(())
     }

@@ -9,11 +9,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::constraint::Constraint;
 use crate::model::local::decoder::{Batch, Decoder, Ops, SequenceRows};
+use crate::model::local::fork::Forks;
 use crate::model::local::prefix::PrefixStore;
 use crate::model::local::sample::Sample;
 use crate::model::local::tokenizer::Tokenizer;
 use crate::model::sampler::logprob_of;
-use crate::model::{Completion, Event, Sampling, Usage};
+use crate::model::{Completion, Event, Sampling, Usage, Variety};
 
 /// One call of the engine, its prompt tokenized.
 pub struct Job {
@@ -83,8 +84,14 @@ struct Running<O: Ops> {
 
 enum State<O: Ops> {
     Prompt { sequence: Sequence<O>, n_done: usize },
-    Samples(Vec<Slot<O>>),
+    Samples(Samples<O>),
     Scores(Vec<Scoring<O>>),
+}
+
+/// The samples of one request.
+struct Samples<O: Ops> {
+    slots: Vec<Slot<O>>,
+    forks: Forks,
 }
 
 /// What a sequence remembers.
@@ -98,6 +105,8 @@ struct Slot<O: Ops> {
     sample: Sample,
     /// Gone once the sample has ended.
     sequence: Option<Sequence<O>>,
+    /// What the sequence became when it ended, where other samples may leave it.
+    path: Vec<Arc<O::Segment>>,
     /// Tokens of prompt and completion that the network has seen.
     n_seen: usize,
     /// Tokens it has yet to see.
@@ -111,6 +120,9 @@ struct Scoring<O: Ops> {
     n_seen: usize,
     logprob: f64,
 }
+
+/// Samples that leave earlier ones at a time; the likeliest points to leave these are then known.
+const MAX_FORKED: usize = 8;
 
 /// Rows of a step whose logits are asked for: at most this many of them, because each takes a
 /// vocabulary of floats.
@@ -212,6 +224,9 @@ impl<O: Ops> Scheduler<O> {
         for running in &mut self.running {
             running.take(&mut rows, &self.fixed, &mut self.prefixes)?;
         }
+        for running in &mut self.running {
+            running.fork(&self.fixed)?;
+        }
         self.running.retain_mut(|running| !running.finish());
         Ok(())
     }
@@ -236,7 +251,9 @@ impl<O: Ops> Running<O> {
     fn n_growing(&self) -> usize {
         match &self.state {
             State::Prompt { .. } => 0,
-            State::Samples(slots) => slots.iter().filter(|slot| slot.sequence.is_some()).count(),
+            State::Samples(samples) => {
+                samples.slots.iter().filter(|slot| slot.sequence.is_some()).count()
+            }
             State::Scores(scorings) => scorings.len(),
         }
     }
@@ -258,8 +275,8 @@ impl<O: Ops> Running<O> {
                     wanted.push(ids.len() - 1);
                 }
             }
-            State::Samples(slots) => {
-                for slot in slots {
+            State::Samples(samples) => {
+                for slot in &mut samples.slots {
                     let Some(sequence) = &mut slot.sequence else { continue };
                     ids.extend(&slot.pending);
                     sequences.push(sequence.rows(slot.n_seen, slot.pending.len()));
@@ -302,8 +319,8 @@ impl<O: Ops> Running<O> {
                     self.start(logits, fixed, prefixes)?;
                 }
             }
-            State::Samples(slots) => {
-                for slot in slots {
+            State::Samples(samples) => {
+                for slot in &mut samples.slots {
                     if slot.sequence.is_some() {
                         slot.n_seen += slot.pending.len();
                         let logits = rows.next().context(MISSING)?;
@@ -335,7 +352,7 @@ impl<O: Ops> Running<O> {
         let ops = fixed.decoder.ops();
         let tokens = &self.tokens;
         let State::Prompt { sequence, .. } =
-            std::mem::replace(&mut self.state, State::Samples(Vec::new()))
+            std::mem::replace(&mut self.state, State::Scores(Vec::new()))
         else {
             return Ok(());
         };
@@ -345,8 +362,12 @@ impl<O: Ops> Running<O> {
         self.state = match &self.job.task {
             Task::Generate { sampling, seed, constraint } => {
                 let prompt_tokens = self.job.prompt.len();
+                let n_first = match sampling.variety {
+                    Variety::Independent => sampling.n,
+                    Variety::Distinct => 1,
+                };
                 let mut slots = Vec::with_capacity(sampling.n);
-                for idx in 0..sampling.n {
+                for idx in 0..n_first {
                     let cached_tokens =
                         if idx == 0 { self.n_cached.min(prompt_tokens) } else { prompt_tokens };
                     let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
@@ -354,11 +375,12 @@ impl<O: Ops> Running<O> {
                     sample.open(&self.opening, &fixed.tokenizer)?;
                     let sequence = Some(branch()?);
                     let n_seen = tokens.len();
-                    let mut slot = Slot { sample, sequence, n_seen, pending: Vec::new() };
+                    let (pending, path) = (Vec::new(), Vec::new());
+                    let mut slot = Slot { sample, sequence, path, n_seen, pending };
                     slot.draw(logits, &fixed.tokenizer, &self.job)?;
                     slots.push(slot);
                 }
-                State::Samples(slots)
+                State::Samples(Samples { slots, forks: Forks::default() })
             }
             Task::Score { continuations } => {
                 let mut scorings = Vec::with_capacity(continuations.len());
@@ -380,16 +402,55 @@ impl<O: Ops> Running<O> {
         Ok(())
     }
 
+    /// Begins the next samples of a request whose completions all differ.
+    fn fork(&mut self, fixed: &Fixed<O>) -> anyhow::Result<()> {
+        let (State::Samples(samples), Task::Generate { sampling, constraint, .. }) =
+            (&mut self.state, &self.job.task)
+        else {
+            return Ok(());
+        };
+        let Samples { slots, forks } = samples;
+        if sampling.variety == Variety::Independent
+            || slots.iter().any(|slot| slot.sequence.is_some())
+        {
+            return Ok(());
+        }
+        for (idx, slot) in slots.iter_mut().enumerate() {
+            forks.add(idx, slot.sample.take_forks(&fixed.tokenizer));
+        }
+        let n_wanted = sampling.n.saturating_sub(slots.len()).min(MAX_FORKED);
+        for (left, fork) in forks.take(n_wanted) {
+            let left = &slots[left];
+            let tell = |event| self.job.send(event);
+            let constraint = constraint.clone();
+            let (sample, pending) =
+                left.sample.leave_at(&fork, slots.len(), constraint, &fixed.tokenizer, tell)?;
+            let n_seen = self.job.prompt.len() + fork.at;
+            let sequence = match pending.is_empty() {
+                true => None,
+                false => Some(Sequence::branch(fixed.decoder.ops(), &left.path, n_seen)?),
+            };
+            slots.push(Slot { sample, sequence, path: Vec::new(), n_seen, pending });
+        }
+        Ok(())
+    }
+
     /// Answers the caller if all is done.
     fn finish(&mut self) -> bool {
         match &mut self.state {
             State::Prompt { .. } => false,
-            State::Samples(slots) => {
+            State::Samples(Samples { slots, .. }) => {
                 if slots.iter().any(|slot| slot.sequence.is_some()) {
                     return false;
                 }
                 let completions = slots.drain(..).map(|slot| slot.sample.into_completion());
-                drop(self.job.reply.send(Reply::Completed(Ok(completions.collect()))));
+                let mut completions: Vec<Completion> = completions.collect();
+                if let (Task::Generate { sampling, .. }, Some(greedy)) =
+                    (&self.job.task, completions.first().cloned())
+                {
+                    completions.resize(sampling.n, greedy);
+                }
+                drop(self.job.reply.send(Reply::Completed(Ok(completions))));
                 true
             }
             State::Scores(scorings) => {
@@ -408,8 +469,11 @@ impl<O: Ops> Slot<O> {
     /// Draws the next token, and lets go of what is remembered where it was the last.
     fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
         self.pending = self.sample.grow(logits, tokenizer, |event| job.send(event))?;
-        if self.pending.is_empty() {
-            self.sequence = None;
+        if self.pending.is_empty()
+            && let Some(sequence) = self.sequence.take()
+            && self.sample.has_forks()
+        {
+            self.path = sequence.into_path();
         }
         Ok(())
     }

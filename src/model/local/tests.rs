@@ -140,6 +140,7 @@ fn request(text: &str, n: usize, temperature: f64) -> Request {
         min_p: 0.0,
         max_tokens: 24,
         stop: Vec::new(),
+        variety: Variety::Independent,
     };
     Request { prompt: Prompt { messages: vec![message] }, sampling, grammar: None, seed: 11 }
 }

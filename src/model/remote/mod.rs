@@ -125,6 +125,7 @@ impl RemoteEngine {
             context_length,
             obeys_grammar: dialect.obeys_grammar(),
             is_local_cpu: false,
+            gives_distinct: false,
         };
         let lane = |endpoint: &Endpoint| Lane {
             endpoint: endpoint.clone(),

@@ -50,6 +50,7 @@ fn request(n: usize) -> Request {
         min_p: 0.0,
         max_tokens: 64,
         stop: vec![],
+        variety: Variety::Independent,
     };
     let start =
         Node::Choice(vec![Node::Text("a.py\n".to_owned()), Node::Text("b.py\n".to_owned())]);
