@@ -11,6 +11,7 @@ use crate::commands::model::{SourceArgs, obtain_with_progress};
 use crate::commands::settings::Surroundings;
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
+use crate::model::kernels::Isa;
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::load::LocalOptions;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
@@ -34,6 +35,32 @@ pub struct EngineArgs {
     pub no_model: bool,
     #[command(flatten)]
     pub source: SourceArgs,
+    #[command(flatten)]
+    pub cpu: CpuArgs,
+}
+
+/// How a local model computes.
+#[derive(Debug, Clone, Args)]
+pub struct CpuArgs {
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = 1..=1024, hide = true)]
+    pub threads: Option<i64>,
+    /// Instructions that compute: `portable`, `avx2` or `avx512-vnni` [default: the fastest of
+    /// this processor]; the results are the same
+    #[arg(long, env = "SORFT_ISA", value_name = "ISA", help_heading = "Model", hide = true)]
+    pub isa: Option<Isa>,
+}
+
+impl CpuArgs {
+    /// The options of a local engine that calls itself `name`.
+    pub fn local_options(&self, name: String) -> LocalOptions {
+        LocalOptions {
+            name: Some(name),
+            n_threads: self.threads.map(|n| n as usize),
+            isa: self.isa,
+            ..LocalOptions::default()
+        }
+    }
 }
 
 /// Used where no model is named: small enough for a CPU.
@@ -60,7 +87,7 @@ pub fn open_engine(
     let mut options = args.source.download_options()?;
     options.offline |= config.offline;
     let found = obtain_with_progress(&model, &options, quiet)?;
-    let options = LocalOptions { name: Some(model.to_string()), ..LocalOptions::default() };
+    let options = args.cpu.local_options(model.to_string());
     let engine = LocalEngine::load(found.path(), &options)
         .with_context(|| format!("loading the model `{model}`"))?;
     Ok(Arc::new(engine))

@@ -3,6 +3,7 @@
 //! The only code that prints. stdout carries the result, stderr everything else.
 #![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
 
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod doctor;

@@ -1,7 +1,7 @@
 //! `sorft model`: which models there are, what one is, and getting one before it is needed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::commands::Outcome;
+use crate::commands::bench::{BenchArgs, bench};
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
 use crate::model::catalog::{CATALOG, CatalogModel, ModelRef};
 use crate::model::download::{
@@ -31,6 +32,7 @@ pub enum ModelCommand {
     List(ListArgs),
     Pull(PullArgs),
     Info(InfoArgs),
+    Bench(BenchArgs),
 }
 
 /// List the models that have a short name, and whether they are here
@@ -128,6 +130,7 @@ pub fn model(args: &ModelArgs, quiet: bool) -> anyhow::Result<Outcome> {
         ModelCommand::List(args) => list(args),
         ModelCommand::Pull(args) => pull(args, quiet),
         ModelCommand::Info(args) => info(args),
+        ModelCommand::Bench(args) => bench(args, quiet),
     }
 }
 
@@ -150,7 +153,10 @@ impl Row {
         Self {
             name: entry.alias.to_owned(),
             title: Some(entry.title),
-            bytes: entry.digest.map(|digest| digest.bytes).or_else(|| path.as_ref().map(bytes_of)),
+            bytes: entry
+                .digest
+                .map(|digest| digest.bytes)
+                .or_else(|| path.as_deref().map(bytes_of)),
             context_length: Some(entry.context_length),
             sha256: entry.digest.map(|digest| digest.sha256),
             path,
@@ -202,7 +208,7 @@ fn pull(args: &PullArgs, quiet: bool) -> anyhow::Result<Outcome> {
         Format::Json => write_json(&serde_json::json!({
             "name": model.to_string(),
             "path": found.path(),
-            "bytes": bytes_of(&found.path().to_owned()),
+            "bytes": bytes_of(found.path()),
         }))?,
     }
     Ok(Outcome::Done)
@@ -217,7 +223,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
         other => Row {
             name: other.to_string(),
             title: None,
-            bytes: path.as_ref().map(bytes_of),
+            bytes: path.as_deref().map(bytes_of),
             context_length: None,
             sha256: None,
             path,
@@ -336,7 +342,7 @@ impl DownloadDisplay {
 }
 
 /// Bytes of a file, or of all files of a folder.
-fn bytes_of(path: &PathBuf) -> u64 {
+pub fn bytes_of(path: &Path) -> u64 {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
         _ => fs::read_dir(path).map_or(0, |entries| {

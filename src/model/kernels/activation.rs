@@ -1,16 +1,14 @@
 //! Inputs of products: rows of activations, as int8 with a scale for every 32, as floats, or both.
 
-use rayon::prelude::*;
-
-use crate::model::kernels::Isa;
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
 use crate::model::kernels::layout::{GROUPS, PART};
+use crate::model::kernels::team::Team;
 
 /// Parts of a row that lie together; see [`Activations::parts`].
 pub(super) const CHUNK: usize = 8;
 
 /// Values below which splitting the work over threads costs more than it brings.
-const SMALL: usize = 1 << 15;
+const SMALL: usize = 1 << 12;
 
 /// In which form a product wants its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +67,6 @@ impl ActivationPart {
 /// finite.
 #[derive(Debug)]
 pub struct Activations {
-    isa: Isa,
     rows: usize,
     cols: usize,
     form: Form,
@@ -78,16 +75,16 @@ pub struct Activations {
 }
 
 impl Activations {
-    pub fn new(isa: Isa) -> Self {
-        Self { isa, rows: 0, cols: 0, form: Form::Both, parts: Vec::new(), floats: Vec::new() }
+    pub const fn new() -> Self {
+        Self { rows: 0, cols: 0, form: Form::Both, parts: Vec::new(), floats: Vec::new() }
     }
 
     /// Takes `values`, rows of `cols` (a multiple of 32 for [`Form::Int8`]).
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn quantize(&mut self, values: &[f32], cols: usize, form: Form) {
-        self.fill(&Input::Plain(values), values.len(), cols, form);
+    pub fn quantize(&mut self, team: &Team, values: &[f32], cols: usize, form: Form) {
+        self.fill(team, &Input::Plain(values), cols, form);
     }
 
     /// Takes the RMS norm of each row of `values`: `x / sqrt(mean(x²) + epsilon) * weight`.
@@ -95,20 +92,31 @@ impl Activations {
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn quantize_normed(&mut self, values: &[f32], weight: &[f32], epsilon: f32, form: Form) {
+    pub fn quantize_normed(
+        &mut self,
+        team: &Team,
+        values: &[f32],
+        (weight, epsilon): (&[f32], f32),
+        form: Form,
+    ) {
         let cols = weight.len();
-        let factors = norm_factors(self.isa, values, cols, epsilon);
-        let input = Input::Normed { values, weight, factors: &factors };
-        self.fill(&input, values.len(), cols, form);
+        let factors = norm_factors(team, values, cols, epsilon);
+        self.fill(team, &Input::Normed { values, weight, factors: &factors }, cols, form);
     }
 
     /// Takes `silu(gate) * up`, rows of `cols`.
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn quantize_gated(&mut self, gate: &[f32], up: &[f32], cols: usize, form: Form) {
+    pub fn quantize_gated(
+        &mut self,
+        team: &Team,
+        (gate, up): (&[f32], &[f32]),
+        cols: usize,
+        form: Form,
+    ) {
         assert_eq!(gate.len(), up.len(), "gate and up are of one size");
-        self.fill(&Input::Gated { gate, up }, gate.len(), cols, form);
+        self.fill(team, &Input::Gated { gate, up }, cols, form);
     }
 
     /// How many rows it holds.
@@ -122,10 +130,6 @@ impl Activations {
 
     pub(super) const fn form(&self) -> Form {
         self.form
-    }
-
-    pub(super) const fn isa(&self) -> Isa {
-        self.isa
     }
 
     /// Up to [`CHUNK`] parts of `row`, where `chunk` counts from the first column. Chunks of all
@@ -142,37 +146,37 @@ impl Activations {
         &self.floats[row * self.cols..(row + 1) * self.cols]
     }
 
-    fn fill(&mut self, input: &Input<'_>, len: usize, cols: usize, form: Form) {
+    fn fill(&mut self, team: &Team, input: &Input<'_>, cols: usize, form: Form) {
+        let len = input.len();
         assert!(0 < cols && len.is_multiple_of(cols), "activations are whole rows");
         (self.rows, self.cols, self.form) = (len / cols, cols, form);
-        let (isa, rows) = (self.isa, self.rows);
+        let (isa, rows) = (team.isa(), self.rows);
         if form.has_ints() {
             assert!(cols.is_multiple_of(PART), "rows of activations are whole parts of 32");
             self.parts.resize(len / PART, ActivationPart::EMPTY);
-            let quantize = |chunk: usize, parts: &mut [ActivationPart]| {
-                dispatch(
-                    isa,
-                    QuantizeChunk { input, cols, first: chunk * CHUNK * PART, parts, rows },
-                );
-            };
-            let chunks = CHUNK * rows.max(1);
-            if len < SMALL {
-                self.parts.chunks_mut(chunks).enumerate().for_each(|(i, p)| quantize(i, p));
-            } else {
-                self.parts.par_chunks_mut(chunks).enumerate().for_each(|(i, p)| quantize(i, p));
-            }
+            let chunks = self.parts.chunks_mut(CHUNK * rows.max(1)).enumerate();
+            share(team, len, chunks, |(idx, parts)| {
+                let first = idx * CHUNK * PART;
+                dispatch(isa, QuantizeChunk { input, cols, first, parts, rows });
+            });
         }
         if form.has_floats() {
             self.floats.resize(len, 0.0);
-            let copy = |row: usize, floats: &mut [f32]| {
+            share(team, len, self.floats.chunks_mut(cols).enumerate(), |(row, floats)| {
                 dispatch(isa, CopyRow { input, start: row * cols, cols, floats });
-            };
-            self.floats
-                .par_chunks_mut(cols)
-                .enumerate()
-                .for_each(|(row, floats)| copy(row, floats));
+            });
         }
     }
+}
+
+/// Does every task, with the team where the `len` values that they are about are worth it.
+pub(super) fn share<T: Send>(
+    team: &Team,
+    len: usize,
+    tasks: impl Iterator<Item = T>,
+    work: impl Fn(T) + Sync,
+) {
+    if len < SMALL { tasks.for_each(work) } else { team.for_each(tasks.collect(), work) }
 }
 
 /// What activations are computed from, element by element.
@@ -184,6 +188,13 @@ enum Input<'a> {
 }
 
 impl Input<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(values) | Self::Normed { values, .. } => values.len(),
+            Self::Gated { gate, .. } => gate.len(),
+        }
+    }
+
     /// The 16 values from index `at` on.
     #[inline(always)]
     fn load<L: Lanes>(&self, lanes: L, at: usize, cols: usize) -> L::Floats {
@@ -287,27 +298,27 @@ impl Kernel for CopyRow<'_> {
 ///
 /// # Panics
 /// Where the lengths do not fit.
-pub fn rms_norm(isa: Isa, values: &mut [f32], weight: &[f32], epsilon: f32) {
+pub fn rms_norm(team: &Team, values: &mut [f32], weight: &[f32], epsilon: f32) {
     let cols = weight.len();
-    let factors = norm_factors(isa, values, cols, epsilon);
-    values.par_chunks_mut(cols).with_min_len(SMALL / cols).zip(&factors).for_each(
-        |(row, &factor)| {
-            for (value, weight) in row.iter_mut().zip(weight) {
-                *value = *value * factor * weight;
-            }
-        },
-    );
+    let factors = norm_factors(team, values, cols, epsilon);
+    let len = values.len();
+    share(team, len, values.chunks_mut(cols).zip(&factors), |(row, &factor)| {
+        for (value, weight) in row.iter_mut().zip(weight) {
+            *value = *value * factor * weight;
+        }
+    });
 }
 
 /// `1 / sqrt(mean(x²) + epsilon)` of each row.
-fn norm_factors(isa: Isa, values: &[f32], cols: usize, epsilon: f32) -> Vec<f32> {
+fn norm_factors(team: &Team, values: &[f32], cols: usize, epsilon: f32) -> Vec<f32> {
     assert!(cols.is_multiple_of(LANES), "rows to be normed are whole sixteens");
     assert!(values.len().is_multiple_of(cols), "values are whole rows");
-    let factor = |row: &[f32]| {
-        let mean = dispatch(isa, SumOfSquares(row)) / cols as f32;
-        1.0 / (mean + epsilon).sqrt()
-    };
-    values.par_chunks(cols).with_min_len((SMALL / cols).max(1)).map(factor).collect()
+    let mut factors = vec![0.0; values.len() / cols];
+    share(team, values.len(), values.chunks(cols).zip(&mut factors), |(row, factor)| {
+        let mean = dispatch(team.isa(), SumOfSquares(row)) / cols as f32;
+        *factor = 1.0 / (mean + epsilon).sqrt();
+    });
+    factors
 }
 
 struct SumOfSquares<'a>(&'a [f32]);

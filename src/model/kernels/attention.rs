@@ -6,16 +6,15 @@
 
 use std::ptr;
 
-use rayon::prelude::*;
-
-use crate::model::kernels::Isa;
 use crate::model::kernels::kv::{AttentionShape, GROUP, KvSegment};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::model::kernels::team::Team;
 
 /// Positions between two updates of the running maximum.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 
-/// Query rows that are multiplied with loaded keys or values at once.
+/// Query rows that are multiplied with loaded keys or values at once, of each sequence a multiple
+/// of this; twice as many where registers hold their sums.
 const TILE_ROWS: usize = 4;
 
 /// Queries of one task at most; keys and values are converted once for all of them.
@@ -44,14 +43,14 @@ impl<'a> Span<'a> {
     }
 }
 
-/// Computes `softmax(scale · q · kᵀ, causal) · v` of one layer for all `spans`, in parallel on the
-/// current rayon pool. `queries` and `out` have rows of `n_heads * head_dim`, the rows of the
+/// Computes `softmax(scale · q · kᵀ, causal) · v` of one layer for all `spans`, shared by the
+/// team. `queries` and `out` have rows of `n_heads * head_dim`, the rows of the
 /// first span first.
 ///
 /// # Panics
 /// Where the lengths do not fit.
 pub fn attend(
-    isa: Isa,
+    team: &Team,
     shape: &AttentionShape,
     layer: usize,
     spans: &[Span<'_>],
@@ -61,7 +60,7 @@ pub fn attend(
     assert_eq!(queries.len(), n_rows * shape.n_heads * shape.head_dim, "a query per row and head");
     assert_eq!(out.len(), queries.len(), "a result for every query");
     let per_kv = shape.n_heads / shape.n_kv_heads;
-    let wanted_tasks = 4 * rayon::current_num_threads();
+    let wanted_tasks = 4 * team.n_threads();
     let n_queries = (n_rows * shape.n_kv_heads).div_ceil(wanted_tasks).clamp(1, TASK_QUERIES);
     let mut heads: Vec<&mut [f32]> = out.chunks_mut(shape.head_dim).rev().collect();
     let mut tasks = Vec::new();
@@ -83,7 +82,7 @@ pub fn attend(
     }
     // The longest first, so that the last to end is a short one.
     tasks.reverse();
-    tasks.into_par_iter().with_max_len(1).for_each(|task| dispatch(isa, task));
+    team.for_each(tasks, |task| dispatch(team.isa(), task));
 }
 
 /// Some neighbouring queries of one span.
@@ -196,18 +195,30 @@ impl Kernel for Task<'_> {
                         }
                     }
                 }
-                for first in (rows[0]..rows[1]).step_by(TILE_ROWS) {
-                    let tile = Tile {
-                        queries: queries[first..].first_chunk().expect("rows are whole tiles"),
-                        scale: self.shape.scale,
-                        block,
-                        n_groups: n_seen.div_ceil(GROUP),
-                        keys: &keys,
-                        values: &values,
-                    };
-                    let running = running[first..].first_chunk_mut().expect("rows are whole tiles");
-                    let totals = &mut totals[first * n_dims..(first + TILE_ROWS) * n_dims];
-                    tile.add(lanes, running, totals);
+                let block = Block {
+                    scale: self.shape.scale,
+                    first: block,
+                    n_groups: n_seen.div_ceil(GROUP),
+                    keys: &keys,
+                    values: &values,
+                };
+                let mut first = rows[0];
+                while L::HAS_ROOM_FOR_TWO && first + 2 * TILE_ROWS <= rows[1] {
+                    block.add::<L, { 2 * TILE_ROWS }>(
+                        lanes,
+                        queries[first..].first_chunk().expect("there are as many rows"),
+                        running[first..].first_chunk_mut().expect("there are as many rows"),
+                        &mut totals[first * n_dims..],
+                    );
+                    first += 2 * TILE_ROWS;
+                }
+                for first in (first..rows[1]).step_by(TILE_ROWS) {
+                    block.add::<L, TILE_ROWS>(
+                        lanes,
+                        queries[first..].first_chunk().expect("rows are whole tiles"),
+                        running[first..].first_chunk_mut().expect("rows are whole tiles"),
+                        &mut totals[first * n_dims..],
+                    );
                 }
             }
         }
@@ -222,94 +233,154 @@ impl Kernel for Task<'_> {
     }
 }
 
-/// A few query rows and the keys and values of one block of positions.
-struct Tile<'a> {
-    queries: &'a [&'a [f32]; TILE_ROWS],
+/// The keys and values of one block of positions.
+struct Block<'a> {
     scale: f32,
     /// The first position.
-    block: usize,
+    first: usize,
     n_groups: usize,
     keys: &'a [[f32; LANES]],
     values: &'a [[f32; LANES]],
 }
 
-impl Tile<'_> {
-    /// Adds the block to the rows' running softmax; `totals` are the rows' weighted values.
+impl Block<'_> {
+    /// Adds the block to the running softmax of some rows; `totals` are the rows' weighted values.
     #[inline(always)]
-    fn add<L: Lanes>(
+    fn add<L: Lanes, const ROWS: usize>(
         &self,
         lanes: L,
-        running: &mut [Running; TILE_ROWS],
+        queries: &[&[f32]; ROWS],
+        running: &mut [Running; ROWS],
         totals: &mut [[f32; LANES]],
     ) {
-        let head_dim = self.queries[0].len();
-        let mut scores = [[MASKED; BLOCK]; TILE_ROWS];
-        for group in 0..self.n_groups {
-            let keys = &self.keys[group * head_dim..(group + 1) * head_dim];
-            let mut sums = [lanes.splat(0.0); TILE_ROWS];
-            let queries: [&[f32]; TILE_ROWS] = [
-                &self.queries[0][..keys.len()],
-                &self.queries[1][..keys.len()],
-                &self.queries[2][..keys.len()],
-                &self.queries[3][..keys.len()],
-            ];
-            for (i, keys) in keys.iter().enumerate() {
-                let keys = lanes.floats(keys);
-                for row in 0..TILE_ROWS {
-                    sums[row] = lanes.mul_add(keys, lanes.splat(queries[row][i]), sums[row]);
+        let mut scores = [[MASKED; BLOCK]; ROWS];
+        let head_dim = queries[0].len();
+        for group in 0..self.n_groups / 2 {
+            self.score::<L, 2, ROWS>(lanes, queries, 2 * group, &mut scores);
+        }
+        if !self.n_groups.is_multiple_of(2) {
+            self.score::<L, 1, ROWS>(lanes, queries, self.n_groups - 1, &mut scores);
+        }
+        let shrinks = self.weigh(lanes, running, &mut scores);
+        let n_dims = head_dim / LANES;
+        for pair in 0..n_dims / 2 {
+            self.collect::<L, 2, ROWS>(lanes, &scores, &shrinks, (2 * pair, n_dims), totals);
+        }
+        if !n_dims.is_multiple_of(2) {
+            self.collect::<L, 1, ROWS>(lanes, &scores, &shrinks, (n_dims - 1, n_dims), totals);
+        }
+    }
+
+    /// The scores of `GROUPS` groups of positions, from group `first` on.
+    #[inline(always)]
+    fn score<L: Lanes, const GROUPS: usize, const ROWS: usize>(
+        &self,
+        lanes: L,
+        queries: &[&[f32]; ROWS],
+        first: usize,
+        scores: &mut [[f32; BLOCK]; ROWS],
+    ) {
+        let head_dim = queries[0].len();
+        let mut rows = [queries[0]; ROWS];
+        for row in 0..ROWS {
+            rows[row] = &queries[row][..head_dim];
+        }
+        let mut keys = [self.keys; GROUPS];
+        for group in 0..GROUPS {
+            keys[group] = &self.keys[(first + group) * head_dim..][..head_dim];
+        }
+        let mut sums = [[lanes.splat(0.0); GROUPS]; ROWS];
+        for i in 0..head_dim {
+            for group in 0..GROUPS {
+                let keys = lanes.floats(&keys[group][i]);
+                for row in 0..ROWS {
+                    let query = lanes.splat(rows[row][i]);
+                    sums[row][group] = lanes.mul_add(keys, query, sums[row][group]);
                 }
             }
-            for row in 0..TILE_ROWS {
-                let scaled = lanes.mul(sums[row], lanes.splat(self.scale));
-                lanes.store(scaled, &mut scores[row].as_chunks_mut::<LANES>().0[group]);
+        }
+        for row in 0..ROWS {
+            let scores = scores[row].as_chunks_mut::<LANES>().0;
+            for group in 0..GROUPS {
+                let scaled = lanes.mul(sums[row][group], lanes.splat(self.scale));
+                lanes.store(scaled, &mut scores[first + group]);
             }
         }
-        let mut shrinks = [1.0; TILE_ROWS];
-        for row in 0..TILE_ROWS {
+    }
+
+    /// Turns scores into weights, and gives what earlier totals shrink by.
+    #[inline(always)]
+    fn weigh<L: Lanes, const ROWS: usize>(
+        &self,
+        lanes: L,
+        running: &mut [Running; ROWS],
+        scores: &mut [[f32; BLOCK]; ROWS],
+    ) -> [f32; ROWS] {
+        let n_groups = self.n_groups;
+        let mut differences = [0.0; LANES];
+        for row in 0..ROWS {
             let state = &mut running[row];
-            let n_seen = state.n_seen.saturating_sub(self.block).min(BLOCK);
-            let scores = &mut scores[row];
-            for score in &mut scores[n_seen..] {
+            let n_seen = state.n_seen.saturating_sub(self.first).min(BLOCK);
+            for score in &mut scores[row][n_seen..n_groups * GROUP] {
                 *score = MASKED;
             }
-            let scores = scores.as_chunks_mut::<LANES>().0;
             let mut largest = lanes.splat(state.largest);
-            for scores in scores.iter() {
+            for scores in &scores[row].as_chunks::<LANES>().0[..n_groups] {
                 largest = lanes.max(largest, lanes.floats(scores));
             }
             let largest = lanes.largest(largest);
+            differences[row] = state.largest - largest;
+            state.largest = largest;
+        }
+        let mut shrinks = [0.0; LANES];
+        lanes.store(lanes.exp(lanes.floats(&differences)), &mut shrinks);
+        for row in 0..ROWS {
+            let state = &mut running[row];
+            let largest = lanes.splat(state.largest);
             let mut sum = lanes.splat(0.0);
-            for scores in scores.iter_mut() {
-                let difference = lanes.sub(lanes.floats(scores), lanes.splat(largest));
+            for scores in &mut scores[row].as_chunks_mut::<LANES>().0[..n_groups] {
+                let own = lanes.floats(scores);
                 // A row that has seen nothing yet has no maximum to compare with.
                 let weights =
-                    lanes.zero_below(lanes.exp(difference), lanes.floats(scores), MASKED / 2.0);
+                    lanes.zero_below(lanes.exp(lanes.sub(own, largest)), own, MASKED / 2.0);
                 sum = lanes.add(sum, weights);
                 lanes.store(weights, scores);
             }
-            let mut shrunk = [0.0; LANES];
-            lanes.store(lanes.exp(lanes.splat(state.largest - largest)), &mut shrunk);
-            shrinks[row] = shrunk[0];
-            state.sum = state.sum.mul_add(shrunk[0], lanes.sum(sum));
-            state.largest = largest;
+            state.sum = state.sum.mul_add(shrinks[row], lanes.sum(sum));
         }
-        let n_dims = head_dim / LANES;
-        let n_positions = self.n_groups * GROUP;
-        for dim in 0..n_dims {
-            let mut sums = [lanes.splat(0.0); TILE_ROWS];
-            for row in 0..TILE_ROWS {
-                let total = lanes.floats(&totals[row * n_dims + dim]);
-                sums[row] = lanes.mul(total, lanes.splat(shrinks[row]));
+        *shrinks.first_chunk().expect("a tile has at most sixteen rows")
+    }
+
+    /// Adds the weighted values of `DIMS` sixteens of dimensions, from `first` of `n_dims` on.
+    #[inline(always)]
+    fn collect<L: Lanes, const DIMS: usize, const ROWS: usize>(
+        &self,
+        lanes: L,
+        weights: &[[f32; BLOCK]; ROWS],
+        shrinks: &[f32; ROWS],
+        (first, n_dims): (usize, usize),
+        totals: &mut [[f32; LANES]],
+    ) {
+        let mut sums = [[lanes.splat(0.0); DIMS]; ROWS];
+        for row in 0..ROWS {
+            for dim in 0..DIMS {
+                let total = lanes.floats(&totals[row * n_dims + first + dim]);
+                sums[row][dim] = lanes.mul(total, lanes.splat(shrinks[row]));
             }
-            for position in 0..n_positions {
-                let values = lanes.floats(&self.values[position * n_dims + dim]);
-                for row in 0..TILE_ROWS {
-                    let weight = lanes.splat(scores[row][position]);
-                    sums[row] = lanes.mul_add(values, weight, sums[row]);
+        }
+        let values = self.values.chunks_exact(n_dims);
+        for (position, values) in values.enumerate().take(self.n_groups * GROUP) {
+            for dim in 0..DIMS {
+                let values = lanes.floats(&values[first + dim]);
+                for row in 0..ROWS {
+                    let weight = lanes.splat(weights[row][position]);
+                    sums[row][dim] = lanes.mul_add(values, weight, sums[row][dim]);
                 }
             }
-            for row in 0..TILE_ROWS {
-                lanes.store(sums[row], &mut totals[row * n_dims + dim]);
+        }
+        for row in 0..ROWS {
+            for dim in 0..DIMS {
+                lanes.store(sums[row][dim], &mut totals[row * n_dims + first + dim]);
             }
         }
     }

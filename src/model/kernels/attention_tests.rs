@@ -6,6 +6,11 @@ use crate::model::kernels::Isa;
 use crate::model::kernels::attention::{Span, attend};
 use crate::model::kernels::kv::{AttentionShape, KvSegment};
 use crate::model::kernels::rotary::{Rotary, RotaryStyle};
+use crate::model::kernels::team::Team;
+
+fn team(isa: Isa) -> Team {
+    Team::new(isa, 2).unwrap()
+}
 
 const SHAPE: AttentionShape =
     AttentionShape { n_heads: 6, n_kv_heads: 2, head_dim: 32, scale: 0.2 };
@@ -48,7 +53,7 @@ impl Sequence {
             self.append(isa, &mut segment, start..end);
             let span = Span { segments: vec![&segment], start, n_queries: end - start };
             let rows = start * WIDTH..end * WIDTH;
-            attend(isa, &SHAPE, 1, &[span], (&self.queries[rows.clone()], &mut out[rows]));
+            attend(&team(isa), &SHAPE, 1, &[span], (&self.queries[rows.clone()], &mut out[rows]));
         }
         out
     }
@@ -159,7 +164,7 @@ fn sequences_that_share_segments_attend_as_if_alone() {
         let queries: Vec<f32> =
             whole.iter().flat_map(|sequence| &sequence.queries[rows.clone()]).copied().collect();
         let mut out = vec![f32::NAN; queries.len()];
-        attend(isa, &SHAPE, 1, &spans, (&queries, &mut out));
+        attend(&team(isa), &SHAPE, 1, &spans, (&queries, &mut out));
         for (sequence, found) in whole.iter().zip(out.chunks(n_queries * WIDTH)) {
             assert_eq!(found, &sequence.attend(isa, 13)[rows.clone()]);
         }
@@ -180,7 +185,7 @@ fn positions_that_are_put_again_are_forgotten() {
     let result = |segment: &KvSegment| {
         let mut out = vec![f32::NAN; WIDTH];
         let span = Span { segments: vec![segment], start: 24, n_queries: 1 };
-        attend(isa, &SHAPE, 1, &[span], (&first.queries[24 * WIDTH..25 * WIDTH], &mut out));
+        attend(&team(isa), &SHAPE, 1, &[span], (&first.queries[24 * WIDTH..25 * WIDTH], &mut out));
         out
     };
     assert_eq!(result(&segment), result(&fresh));
@@ -195,7 +200,7 @@ fn rotation_turns_pairs_by_their_angles() {
         let rotary = Rotary { style, frequencies: frequencies.clone(), magnitude: 1.5 };
         let values = numbers(1, 3 * 2 * 6);
         let mut turned = values.clone();
-        rotary.rotate(&mut turned, 6, &[0, 5, 1000]);
+        rotary.rotate(&team(Isa::Portable), &mut turned, 6, &[0, 5, 1000]);
         for (head, (turned, values)) in turned.chunks(6).zip(values.chunks(6)).enumerate() {
             let position = [0.0, 5.0, 1000.0][head / 2];
             for ((left, right), frequency) in pairs.into_iter().zip(&frequencies) {

@@ -63,6 +63,8 @@ type Pair = [__m256i; 2];
 type FloatPair = [__m256; 2];
 
 impl Lanes for Avx2 {
+    const HAS_ROOM_FOR_TWO: bool = false;
+
     type Bytes = Pair;
     type Ints = Pair;
     type Floats = FloatPair;

@@ -18,6 +18,9 @@ pub(super) type ByteGroup = [u8; 4 * LANES];
 
 /// The operations of one instruction set. A value of the type proves that they can be used.
 pub(super) trait Lanes: Copy {
+    /// Whether registers hold the sums of four rows of activations and two panels of weights.
+    const HAS_ROOM_FOR_TWO: bool;
+
     /// 16 rows of 4 bytes.
     type Bytes: Copy;
     /// 16 × i32.

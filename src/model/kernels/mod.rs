@@ -11,9 +11,7 @@
 //!    [`product::Store::Add`] puts the output projection onto the residual stream;
 //! 5. the same for the feed-forward half with [`activation::Activations::quantize_gated`].
 //!
-//! Call them from inside a rayon pool (`pool.install(|| …)` around a whole forward pass): they
-//! split their work over the pool's threads, and entering a pool from outside costs more than a
-//! small product.
+//! A [`team::Team`] shares the work of each call.
 //!
 //! Every sum is taken in an order that depends on the inner dimension and on absolute positions
 //! alone. Results are the same bits for any number of rows, threads and chunks, and on every
@@ -36,6 +34,7 @@ pub mod packed;
 pub mod product;
 pub mod quant;
 pub mod rotary;
+pub mod team;
 
 #[cfg(test)]
 mod attention_tests;

@@ -14,6 +14,8 @@ type Ints = [i32; LANES];
 type Floats = [f32; LANES];
 
 impl Lanes for Portable {
+    const HAS_ROOM_FOR_TWO: bool = false;
+
     type Bytes = ByteGroup;
     type Ints = Ints;
     type Floats = Floats;

@@ -2,19 +2,23 @@
 
 use std::array;
 
-use rayon::prelude::*;
-
+use crate::model::kernels::Isa;
 use crate::model::kernels::activation::{ActivationPart, Activations, CHUNK};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
 use crate::model::kernels::layout::{Arithmetic, Format, PART, Tile, Unpacked};
 use crate::model::kernels::layout::{Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0};
 use crate::model::kernels::packed::{PackedMatrix, Weights};
+use crate::model::kernels::team::Team;
 
 /// Activation rows that are multiplied with a loaded weight at once.
 const TILE_ROWS: usize = 4;
 
+/// Activation rows up to which weights are unpacked as they are multiplied; with more, unpacking
+/// them first into a small buffer takes less.
+const UNPACKED_ROWS: usize = 8;
+
 /// Bytes of packed weights that are worth a task of their own.
-const TASK_BYTES: usize = 1 << 16;
+const TASK_BYTES: usize = 1 << 14;
 
 /// What becomes of a product's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +40,12 @@ pub struct Product<'a> {
     pub out: &'a mut [f32],
 }
 
-/// Computes `out = activations · matrixᵀ + bias` for each of `products`, in parallel on the
-/// current rayon pool.
+/// Computes `out = activations · matrixᵀ + bias` for each of `products`, shared by the team.
 ///
 /// # Panics
 /// Where the lengths do not fit, or the activations lack the form that a matrix wants.
-pub fn multiply(activations: &Activations, products: &mut [Product<'_>]) {
-    let n_threads = rayon::current_num_threads();
+pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<'_>]) {
+    let n_threads = team.n_threads();
     let n_bytes = products.iter().map(|product| product.matrix.n_bytes()).sum::<usize>();
     // Several tasks per thread even out what else the machine does; each task's share of the work
     // changes no result, since an output is computed by one task alone.
@@ -72,13 +75,7 @@ pub fn multiply(activations: &Activations, products: &mut [Product<'_>]) {
             }
         }
     }
-    if tasks.len() == 1 || n_threads == 1 {
-        for task in tasks {
-            task.run(activations);
-        }
-    } else {
-        tasks.into_par_iter().with_max_len(1).for_each(|task| task.run(activations));
-    }
+    team.for_each(tasks, |task| task.run(team.isa(), activations));
 }
 
 /// Some neighbouring outputs of one product.
@@ -93,37 +90,48 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    fn run(mut self, activations: &Activations) {
+    fn run(mut self, isa: Isa, activations: &Activations) {
         match self.matrix.weights() {
-            Weights::F32(columns) => self.run_plain(activations, columns, F32),
-            Weights::F16(columns) => self.run_plain(activations, columns, F16),
-            Weights::Bf16(columns) => self.run_plain(activations, columns, Bf16),
-            Weights::Q4_0(blocks) => self.run_blocks::<Q4_0>(activations, blocks),
-            Weights::Q4_1(blocks) => self.run_blocks::<Q4_1>(activations, blocks),
-            Weights::Q5_0(blocks) => self.run_blocks::<Q5_0>(activations, blocks),
-            Weights::Q8_0(blocks) => self.run_blocks::<Q8_0>(activations, blocks),
-            Weights::Q4K(blocks) => self.run_blocks::<Q4K>(activations, blocks),
-            Weights::Q5K(blocks) => self.run_blocks::<Q5K>(activations, blocks),
-            Weights::Q6K(blocks) => self.run_blocks::<Q6K>(activations, blocks),
+            Weights::F32(columns) => self.run_plain(isa, activations, columns, F32),
+            Weights::F16(columns) => self.run_plain(isa, activations, columns, F16),
+            Weights::Bf16(columns) => self.run_plain(isa, activations, columns, Bf16),
+            Weights::Q4_0(blocks) => self.run_blocks::<Q4_0>(isa, activations, blocks),
+            Weights::Q4_1(blocks) => self.run_blocks::<Q4_1>(isa, activations, blocks),
+            Weights::Q5_0(blocks) => self.run_blocks::<Q5_0>(isa, activations, blocks),
+            Weights::Q8_0(blocks) => self.run_blocks::<Q8_0>(isa, activations, blocks),
+            Weights::Q4K(blocks) => self.run_blocks::<Q4K>(isa, activations, blocks),
+            Weights::Q5K(blocks) => self.run_blocks::<Q5K>(isa, activations, blocks),
+            Weights::Q6K(blocks) => self.run_blocks::<Q6K>(isa, activations, blocks),
         }
     }
 
-    fn run_blocks<F: Format>(&mut self, activations: &Activations, blocks: &[F::Block]) {
+    fn run_blocks<F: Format>(&mut self, isa: Isa, activations: &Activations, blocks: &[F::Block]) {
         let n_across = activations.cols() / (PART * F::PARTS);
-        let blocks = &blocks[self.first_panel * n_across..];
-        let mut sums = vec![[0.0; LANES]; activations.rows()];
-        let n_columns = self.out.first().map_or(0, |out| out.len());
-        for (panel, blocks) in
-            blocks.chunks_exact(n_across).take(n_columns.div_ceil(LANES)).enumerate()
-        {
-            sums.fill([0.0; LANES]);
+        let n_panels = self.out.first().map_or(0, |out| out.len()).div_ceil(LANES);
+        let blocks = &blocks[self.first_panel * n_across..][..n_panels * n_across];
+        let mut sums = vec![[[0.0; LANES]; 2]; activations.rows()];
+        for (pair, blocks) in blocks.chunks(2 * n_across).enumerate() {
+            // A last panel without a partner is its own.
+            let (left, right) = blocks.split_at(n_across);
+            let blocks = [left, if right.is_empty() { left } else { right }];
+            sums.fill([[0.0; LANES]; 2]);
             let sums = sums.as_mut_slice();
-            dispatch(activations.isa(), Panel::<F> { blocks, activations, sums });
-            self.finish(panel, sums);
+            dispatch(isa, Panels::<F> { blocks, activations, sums });
+            for (row, sums) in sums.iter().enumerate() {
+                for (idx, sums) in sums.iter().enumerate().take(n_panels - 2 * pair) {
+                    self.finish(2 * pair + idx, row, sums);
+                }
+            }
         }
     }
 
-    fn run_plain<P: Plain>(&mut self, activations: &Activations, columns: &[P::Column], _: P) {
+    fn run_plain<P: Plain>(
+        &mut self,
+        isa: Isa,
+        activations: &Activations,
+        columns: &[P::Column],
+        _: P,
+    ) {
         let columns = &columns[self.first_panel * activations.cols()..];
         let mut sums = vec![[0.0; LANES]; activations.rows()];
         let n_columns = self.out.first().map_or(0, |out| out.len());
@@ -131,58 +139,70 @@ impl Task<'_> {
             columns.chunks_exact(activations.cols()).take(n_columns.div_ceil(LANES)).enumerate()
         {
             sums.fill([0.0; LANES]);
-            let sums = sums.as_mut_slice();
-            dispatch(activations.isa(), PlainPanel::<P> { columns, activations, sums });
-            self.finish(panel, sums);
+            dispatch(isa, PlainPanel::<P> { columns, activations, sums: &mut sums });
+            for (row, sums) in sums.iter().enumerate() {
+                self.finish(panel, row, sums);
+            }
         }
     }
 
-    /// Writes the sums of 16 outputs, or of the last few.
-    fn finish(&mut self, panel: usize, sums: &[[f32; LANES]]) {
+    /// Writes the sums of one row and 16 outputs, or of the last few.
+    fn finish(&mut self, panel: usize, row: usize, sums: &[f32; LANES]) {
         let first = panel * LANES;
-        for (out, sums) in self.out.iter_mut().zip(sums) {
-            let end = out.len().min(first + LANES);
-            let out = &mut out[first..end];
-            let mut sums = *sums;
-            if let Some(bias) = self.bias {
-                for (sum, bias) in sums.iter_mut().zip(&bias[first..end]) {
-                    *sum += bias;
-                }
-            }
-            match self.store {
-                Store::Set => out.copy_from_slice(&sums[..out.len()]),
-                Store::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+        let out = &mut self.out[row][first..];
+        let bias = self.bias.map(|bias| &bias[first..]);
+        match (out.first_chunk_mut(), bias.map(|bias| bias.first_chunk())) {
+            (Some(out), None) => write(out, sums, None, self.store),
+            (Some(out), Some(Some(bias))) => write(out, sums, Some(bias), self.store),
+            _ => {
+                let mut last = [0.0; LANES];
+                let n = out.len();
+                last[..n].copy_from_slice(out);
+                let bias = bias.map(|bias| array::from_fn(|i| bias.get(i).copied().unwrap_or(0.0)));
+                write(&mut last, sums, bias.as_ref(), self.store);
+                out.copy_from_slice(&last[..n]);
             }
         }
     }
 }
 
-/// The product of all activation rows with 16 rows of weights.
-struct Panel<'a, F: Format> {
-    blocks: &'a [F::Block],
-    activations: &'a Activations,
-    sums: &'a mut [[f32; LANES]],
+fn write(out: &mut [f32; LANES], sums: &[f32; LANES], bias: Option<&[f32; LANES]>, store: Store) {
+    let sums = bias.map_or(*sums, |bias| array::from_fn(|i| sums[i] + bias[i]));
+    *out = match store {
+        Store::Set => sums,
+        Store::Add => array::from_fn(|i| out[i] + sums[i]),
+    };
 }
 
-impl<F: Format> Kernel for Panel<'_, F> {
+/// The product of all activation rows with 32 rows of weights.
+struct Panels<'a, F: Format> {
+    blocks: [&'a [F::Block]; 2],
+    activations: &'a Activations,
+    sums: &'a mut [[[f32; LANES]; 2]],
+}
+
+impl<F: Format> Kernel for Panels<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { blocks, activations, sums } = self;
-        let blocks_per_chunk = CHUNK / F::PARTS;
-        if activations.rows() <= TILE_ROWS {
-            for (chunk, blocks) in blocks.chunks(blocks_per_chunk).enumerate() {
-                multiply_chunk::<L, F>(lanes, blocks, activations, chunk, sums);
+        let Self { blocks: [left, right], activations, sums } = self;
+        let chunks = left.chunks(CHUNK / F::PARTS).zip(right.chunks(CHUNK / F::PARTS)).enumerate();
+        if activations.rows() <= UNPACKED_ROWS {
+            for (chunk, (left, right)) in chunks {
+                multiply_chunk::<L, F>(lanes, [left, right], activations, chunk, sums);
             }
             return;
         }
-        let mut tiles = [Tile::EMPTY; CHUNK];
-        for (chunk, blocks) in blocks.chunks(blocks_per_chunk).enumerate() {
-            let tiles = &mut tiles[..blocks.len() * F::PARTS];
-            for (i, tile) in tiles.iter_mut().enumerate() {
-                tile.unpack::<L, F>(lanes, &blocks[i / F::PARTS], i % F::PARTS);
+        let mut tiles = [[Tile::EMPTY; CHUNK], [Tile::EMPTY; CHUNK]];
+        for (chunk, (left, right)) in chunks {
+            let n_parts = left.len() * F::PARTS;
+            for (tiles, blocks) in tiles.iter_mut().zip([left, right]) {
+                for (i, tile) in tiles[..n_parts].iter_mut().enumerate() {
+                    tile.unpack::<L, F>(lanes, &blocks[i / F::PARTS], i % F::PARTS);
+                }
             }
+            let tiles = [&tiles[0][..n_parts], &tiles[1][..n_parts]];
             multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, chunk, sums);
         }
     }
@@ -192,127 +212,165 @@ impl<F: Format> Kernel for Panel<'_, F> {
 #[inline(always)]
 fn multiply_chunk<L: Lanes, F: Format>(
     lanes: L,
-    blocks: &[F::Block],
+    blocks: [&[F::Block]; 2],
     activations: &Activations,
     chunk: usize,
-    sums: &mut [[f32; LANES]],
+    sums: &mut [[[f32; LANES]; 2]],
 ) {
+    let parts = |row: usize| activations.parts(chunk, row);
     let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
-    let n_tiled = tiles.len() * TILE_ROWS;
-    for (i, sums) in tiles.iter_mut().enumerate() {
-        let parts = array::from_fn(|row| activations.parts(chunk, i * TILE_ROWS + row));
-        multiply_tile::<L, F, TILE_ROWS>(lanes, blocks, parts, sums);
+    let mut first = 0;
+    for sums in tiles {
+        let parts = array::from_fn(|row| parts(first + row));
+        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, sums);
+        first += TILE_ROWS;
     }
-    let parts = |row: usize| activations.parts(chunk, n_tiled + row);
     match rest {
-        [first, second, third] => {
-            let mut sums = [*first, *second, *third];
-            multiply_tile::<L, F, 3>(lanes, blocks, [parts(0), parts(1), parts(2)], &mut sums);
-            [*first, *second, *third] = sums;
+        [a, b, c] => {
+            let parts = [parts(first), parts(first + 1), parts(first + 2)];
+            let mut sums = [*a, *b, *c];
+            multiply_panels::<L, F, 3>(lanes, blocks, parts, &mut sums);
+            [*a, *b, *c] = sums;
         }
-        [first, second] => {
-            let mut sums = [*first, *second];
-            multiply_tile::<L, F, 2>(lanes, blocks, [parts(0), parts(1)], &mut sums);
-            [*first, *second] = sums;
+        [a, b] => {
+            let mut sums = [*a, *b];
+            multiply_panels::<L, F, 2>(lanes, blocks, [parts(first), parts(first + 1)], &mut sums);
+            [*a, *b] = sums;
         }
-        [first] => {
-            let mut sums = [*first];
-            multiply_tile::<L, F, 1>(lanes, blocks, [parts(0)], &mut sums);
-            [*first] = sums;
-        }
+        [a] => multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a)),
         _ => {}
     }
 }
 
-/// Adds the products of some parts of 16 weight rows with those of a few activation rows.
+/// A tile of both panels where their sums fit into registers, or of one after the other.
+#[inline(always)]
+fn multiply_panels<L: Lanes, F: Format, const ROWS: usize>(
+    lanes: L,
+    blocks: [&[F::Block]; 2],
+    parts: [&[ActivationPart]; ROWS],
+    sums: &mut [[[f32; LANES]; 2]; ROWS],
+) {
+    if L::HAS_ROOM_FOR_TWO {
+        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, sums);
+    } else {
+        for panel in 0..2 {
+            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, sums);
+        }
+    }
+}
+
+/// Adds the products of some parts of 16 weight rows each of `PANELS` panels, from `first` on,
+/// with those of a few activation rows.
 ///
 /// For each output the order is: parts from the first column on; of each, the whole-number dot
 /// product times both scales, then the minimum.
 #[inline(always)]
-fn multiply_tile<L: Lanes, F: Format, const ROWS: usize>(
+fn multiply_tile<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
     lanes: L,
-    blocks: &[F::Block],
+    first: usize,
+    blocks: [&[F::Block]; PANELS],
     parts: [&[ActivationPart]; ROWS],
-    sums: &mut [[f32; LANES]; ROWS],
+    sums: &mut [[[f32; LANES]; 2]; ROWS],
 ) {
-    let n_parts = blocks.len() * F::PARTS;
+    let n_blocks = blocks[0].len();
+    let blocks = blocks.map(|blocks| &blocks[..n_blocks]);
+    let n_parts = n_blocks * F::PARTS;
     let parts = parts.map(|parts| &parts[..n_parts]);
-    let mut totals = [lanes.splat(0.0); ROWS];
+    let mut totals = [[lanes.splat(0.0); PANELS]; ROWS];
     for row in 0..ROWS {
-        totals[row] = lanes.floats(&sums[row]);
+        for panel in 0..PANELS {
+            totals[row][panel] = lanes.floats(&sums[row][first + panel]);
+        }
     }
     for i in 0..n_parts {
-        let (block, part) = (&blocks[i / F::PARTS], i % F::PARTS);
+        let part = i % F::PARTS;
+        let blocks: [&F::Block; PANELS] = array::from_fn(|panel| &blocks[panel][i / F::PARTS]);
         let inputs: [&ActivationPart; ROWS] = array::from_fn(|row| &parts[row][i]);
-        let ints = dot_part::<L, F, ROWS>(lanes, block, part, inputs);
-        let scale = F::scale(lanes, block, part);
-        for row in 0..ROWS {
-            let factor = lanes.mul(scale, lanes.splat(inputs[row].scale));
-            totals[row] = lanes.mul_add(lanes.to_floats(ints[row]), factor, totals[row]);
-        }
-        if F::HAS_MINIMUM {
-            let minimum = F::minimum(lanes, block, part);
+        let ints = dot_part::<L, F, PANELS, ROWS>(lanes, blocks, part, inputs);
+        for panel in 0..PANELS {
+            let scale = F::scale(lanes, blocks[panel], part);
             for row in 0..ROWS {
-                let sum = lanes.splat(inputs[row].scaled_sum);
-                totals[row] = lanes.mul_add(minimum, sum, totals[row]);
+                let factor = lanes.mul(scale, lanes.splat(inputs[row].scale));
+                let ints = lanes.to_floats(ints[row][panel]);
+                totals[row][panel] = lanes.mul_add(ints, factor, totals[row][panel]);
+            }
+            if F::HAS_MINIMUM {
+                let minimum = F::minimum(lanes, blocks[panel], part);
+                for row in 0..ROWS {
+                    let sum = lanes.splat(inputs[row].scaled_sum);
+                    totals[row][panel] = lanes.mul_add(minimum, sum, totals[row][panel]);
+                }
             }
         }
     }
     for row in 0..ROWS {
-        lanes.store(totals[row], &mut sums[row]);
+        for panel in 0..PANELS {
+            lanes.store(totals[row][panel], &mut sums[row][first + panel]);
+        }
     }
 }
 
 /// Whole-number dot products of 32 columns.
 #[inline(always)]
-fn dot_part<L: Lanes, F: Format, const ROWS: usize>(
+fn dot_part<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
     lanes: L,
-    block: &F::Block,
+    blocks: [&F::Block; PANELS],
     part: usize,
     inputs: [&ActivationPart; ROWS],
-) -> [L::Ints; ROWS] {
+) -> [[L::Ints; PANELS]; ROWS] {
     macro_rules! groups {
         ($dot:ident, $dots:ident: $($group:literal)+) => {
             $(
-                let quants = F::quants::<L, $group>(lanes, block, part);
-                for row in 0..ROWS {
-                    $dots[row] = lanes.$dot($dots[row], quants, inputs[row].quants[$group]);
+                for panel in 0..PANELS {
+                    let quants = F::quants::<L, $group>(lanes, blocks[panel], part);
+                    for row in 0..ROWS {
+                        let activations = inputs[row].quants[$group];
+                        $dots[row][panel] = lanes.$dot($dots[row][panel], quants, activations);
+                    }
                 }
             )+
         };
     }
     // Loops over arrays rather than `map`: a closure that is not inlined would be compiled without
     // the vector instructions.
-    let mut dots = [lanes.start_unsigned(); ROWS];
-    let mut ints = [lanes.start_signed([0; 2]); ROWS];
+    let mut dots = [[lanes.start_unsigned(); PANELS]; ROWS];
+    let mut ints = [[lanes.start_signed([0; 2]); PANELS]; ROWS];
     match F::ARITHMETIC {
         Arithmetic::Centred | Arithmetic::Unsigned => {
             for row in 0..ROWS {
-                dots[row] = start::<L, F>(lanes, inputs[row].negative_sums);
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_sums); PANELS];
             }
             groups!(dot, dots: 0 1 2 3 4 5 6 7);
             for row in 0..ROWS {
-                ints[row] = lanes.finish(dots[row]);
+                for panel in 0..PANELS {
+                    ints[row][panel] = lanes.finish(dots[row][panel]);
+                }
             }
         }
         Arithmetic::Grouped => {
-            let [first, second] = F::group_scales(block, part);
             for row in 0..ROWS {
-                dots[row] = start::<L, F>(lanes, inputs[row].negative_half_sums[0]);
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_half_sums[0]); PANELS];
             }
             groups!(dot, dots: 0 1 2 3);
             for row in 0..ROWS {
-                ints[row] = lanes.finish_scaled(dots[row], first);
-                dots[row] = start::<L, F>(lanes, inputs[row].negative_half_sums[1]);
+                for panel in 0..PANELS {
+                    let [scales, _] = F::group_scales(blocks[panel], part);
+                    ints[row][panel] = lanes.finish_scaled(dots[row][panel], scales);
+                }
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_half_sums[1]); PANELS];
             }
             groups!(dot, dots: 4 5 6 7);
             for row in 0..ROWS {
-                ints[row] = lanes.add_ints(ints[row], lanes.finish_scaled(dots[row], second));
+                for panel in 0..PANELS {
+                    let [_, scales] = F::group_scales(blocks[panel], part);
+                    let second = lanes.finish_scaled(dots[row][panel], scales);
+                    ints[row][panel] = lanes.add_ints(ints[row][panel], second);
+                }
             }
         }
         Arithmetic::Signed => {
             for row in 0..ROWS {
-                ints[row] = lanes.start_signed(inputs[row].negative_sums);
+                ints[row] = [lanes.start_signed(inputs[row].negative_sums); PANELS];
             }
             groups!(dot_signed, ints: 0 1 2 3 4 5 6 7);
         }

@@ -1,6 +1,7 @@
 //! Rotary position embedding.
 
-use rayon::prelude::*;
+use crate::model::kernels::activation::share;
+use crate::model::kernels::team::Team;
 
 /// Which dimensions of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl Rotary {
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn rotate(&self, values: &mut [f32], head_dim: usize, positions: &[usize]) {
+    pub fn rotate(&self, team: &Team, values: &mut [f32], head_dim: usize, positions: &[usize]) {
         if positions.is_empty() {
             return;
         }
@@ -36,8 +37,13 @@ impl Rotary {
         let width = values.len() / positions.len();
         assert!(width.is_multiple_of(head_dim), "rows are whole heads");
         assert!(2 * self.frequencies.len() <= head_dim, "heads have room for the pairs");
-        let rows = values.par_chunks_mut(width).with_min_len(8).zip(positions);
-        rows.for_each(|(row, &position)| self.rotate_row(row, head_dim, position));
+        let len = values.len();
+        let rows = values.chunks_mut(8 * width).zip(positions.chunks(8));
+        share(team, len, rows, |(rows, positions)| {
+            for (row, &position) in rows.chunks_mut(width).zip(positions) {
+                self.rotate_row(row, head_dim, position);
+            }
+        });
     }
 
     fn rotate_row(&self, row: &mut [f32], head_dim: usize, position: usize) {

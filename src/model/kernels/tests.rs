@@ -10,6 +10,11 @@ use crate::model::kernels::activation::{Activations, Form, rms_norm};
 use crate::model::kernels::packed::{PackError, PackedMatrix};
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
+use crate::model::kernels::team::Team;
+
+fn team(isa: Isa) -> Team {
+    Team::new(isa, 2).unwrap()
+}
 
 fn available() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
@@ -80,11 +85,15 @@ fn dequantize(kind: QuantType, rows: usize, cols: usize, bytes: &[u8]) -> Vec<f3
 }
 
 fn product(isa: Isa, matrix: &PackedMatrix, inputs: &[f32]) -> Vec<f32> {
-    let mut activations = Activations::new(isa);
-    activations.quantize(inputs, matrix.cols(), matrix.form());
+    product_with(&team(isa), matrix, inputs)
+}
+
+fn product_with(team: &Team, matrix: &PackedMatrix, inputs: &[f32]) -> Vec<f32> {
+    let mut activations = Activations::new();
+    activations.quantize(team, inputs, matrix.cols(), matrix.form());
     let mut out = vec![f32::NAN; activations.rows() * matrix.rows()];
     let product = Product { matrix, bias: None, store: Store::Set, out: &mut out };
-    multiply(&activations, &mut [product]);
+    multiply(team, &activations, &mut [product]);
     out
 }
 
@@ -218,10 +227,8 @@ fn products_do_not_depend_on_the_number_of_threads() {
     let bytes = numbers.blocks(QuantType::Q4K, rows * cols / 256);
     let matrix = PackedMatrix::pack(QuantType::Q4K, rows, cols, &bytes).unwrap();
     let inputs = numbers.floats(9 * cols);
-    let run = |n_threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        pool.install(|| product(Isa::best(), &matrix, &inputs))
-    };
+    let run =
+        |n_threads| product_with(&Team::new(Isa::best(), n_threads).unwrap(), &matrix, &inputs);
     let alone = run(1);
     assert_eq!(alone, run(2));
     assert_eq!(alone, run(5));
@@ -236,11 +243,12 @@ fn bias_and_residual_are_added_after_the_product() {
     let (inputs, bias, residual) =
         (numbers.floats(2 * cols), numbers.floats(rows), numbers.floats(2 * rows));
     let plain = product(Isa::best(), &matrix, &inputs);
-    let mut activations = Activations::new(Isa::best());
-    activations.quantize(&inputs, cols, Form::Both);
+    let mut activations = Activations::new();
+    let team = team(Isa::best());
+    activations.quantize(&team, &inputs, cols, Form::Both);
     let mut out = residual.clone();
     let product = Product { matrix: &matrix, bias: Some(&bias), store: Store::Add, out: &mut out };
-    multiply(&activations, &mut [product]);
+    multiply(&team, &activations, &mut [product]);
     for i in 0..2 * rows {
         assert_eq!(out[i], residual[i] + (plain[i] + bias[i % rows]));
     }
@@ -256,13 +264,14 @@ fn norm_and_gate_are_those_of_their_definitions() {
         .collect();
     let identity = PackedMatrix::pack(QuantType::F32, cols, cols, &bytes).unwrap();
     for isa in available() {
-        let mut activations = Activations::new(isa);
+        let team = team(isa);
+        let mut activations = Activations::new();
         let mut found = vec![0.0; values.len()];
-        activations.quantize_normed(&values, &weight, 1e-6, Form::Float);
+        activations.quantize_normed(&team, &values, (&weight, 1e-6), Form::Float);
         let product = Product { matrix: &identity, bias: None, store: Store::Set, out: &mut found };
-        multiply(&activations, &mut [product]);
+        multiply(&team, &activations, &mut [product]);
         let mut in_place = values.clone();
-        rms_norm(isa, &mut in_place, &weight, 1e-6);
+        rms_norm(&team, &mut in_place, &weight, 1e-6);
         assert_eq!(in_place, found);
         for (row, found) in values.chunks(cols).zip(found.chunks(cols)) {
             let mean = row.iter().map(|x| f64::from(x * x)).sum::<f64>() / cols as f64;
@@ -273,9 +282,9 @@ fn norm_and_gate_are_those_of_their_definitions() {
         }
         let up: Vec<f32> = values.iter().rev().copied().collect();
         let gate: Vec<f32> = values.iter().map(|x| 8.0 * x).collect();
-        activations.quantize_gated(&gate, &up, cols, Form::Float);
+        activations.quantize_gated(&team, (&gate, &up), cols, Form::Float);
         let product = Product { matrix: &identity, bias: None, store: Store::Set, out: &mut found };
-        multiply(&activations, &mut [product]);
+        multiply(&team, &activations, &mut [product]);
         for ((gate, up), found) in gate.iter().zip(&up).zip(&found) {
             let (gate, up) = (f64::from(*gate), f64::from(*up));
             let exact = gate / (1.0 + (-gate).exp()) * up;

@@ -16,6 +16,7 @@ use crate::model::kernels::packed::PackedMatrix;
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
 use crate::model::kernels::rotary::{Rotary, RotaryStyle};
+use crate::model::kernels::team::Team;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Linear, Ops, SequenceRows};
 use crate::model::local::gguf::Encoding;
@@ -23,7 +24,7 @@ use crate::model::local::weights::StoredTensor;
 
 /// The CPU's [`Ops`].
 pub struct Cpu {
-    isa: Isa,
+    team: Team,
     /// Which forms of activations the loaded matrices want.
     wants_int8: AtomicBool,
     wants_floats: AtomicBool,
@@ -40,14 +41,14 @@ pub struct CpuTensor {
 }
 
 impl Cpu {
-    pub fn new(config: &DecoderConfig) -> anyhow::Result<Self> {
+    pub fn new(config: &DecoderConfig, team: Team) -> anyhow::Result<Self> {
         ensure!(
             config.head_dim.is_multiple_of(16),
             "heads of width {} do not run on a CPU, which takes multiples of 16",
             config.head_dim
         );
         Ok(Self {
-            isa: Isa::best(),
+            team,
             wants_int8: AtomicBool::new(false),
             wants_floats: AtomicBool::new(false),
             n_layers: config.n_layers,
@@ -65,6 +66,14 @@ impl Cpu {
             },
             rms_eps: config.rms_eps as f32,
         })
+    }
+
+    pub const fn isa(&self) -> Isa {
+        self.team.isa()
+    }
+
+    pub fn n_threads(&self) -> usize {
+        self.team.n_threads()
     }
 
     fn form(&self) -> Form {
@@ -134,20 +143,20 @@ impl Ops for Cpu {
     }
 
     fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<Activations> {
-        let mut input = Activations::new(self.isa);
-        input.quantize_normed(&x.values, weight, self.rms_eps, self.form());
+        let mut input = Activations::new();
+        input.quantize_normed(&self.team, &x.values, (weight, self.rms_eps), self.form());
         Ok(input)
     }
 
     fn gated(&self, gate: CpuTensor, up: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::new(self.isa);
-        input.quantize_gated(&gate.values, &up.values, gate.width, self.form());
+        let mut input = Activations::new();
+        input.quantize_gated(&self.team, (&gate.values, &up.values), gate.width, self.form());
         Ok(input)
     }
 
     fn plain(&self, x: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::new(self.isa);
-        input.quantize(&x.values, x.width, self.form());
+        let mut input = Activations::new();
+        input.quantize(&self.team, &x.values, x.width, self.form());
         Ok(input)
     }
 
@@ -171,7 +180,7 @@ impl Ops for Cpu {
                 out: &mut result.values,
             })
             .collect();
-        multiply(x, &mut products);
+        multiply(&self.team, x, &mut products);
         Ok(results)
     }
 
@@ -182,17 +191,21 @@ impl Ops for Cpu {
         sum: &mut CpuTensor,
     ) -> anyhow::Result<()> {
         let (matrix, bias) = (&linear.matrix, linear.bias.as_deref());
-        multiply(x, &mut [Product { matrix, bias, store: Store::Add, out: &mut sum.values }]);
+        multiply(
+            &self.team,
+            x,
+            &mut [Product { matrix, bias, store: Store::Add, out: &mut sum.values }],
+        );
         Ok(())
     }
 
     fn norm_heads(&self, x: &mut CpuTensor, weight: &Vec<f32>) -> anyhow::Result<()> {
-        rms_norm(self.isa, &mut x.values, weight, self.rms_eps);
+        rms_norm(&self.team, &mut x.values, weight, self.rms_eps);
         Ok(())
     }
 
     fn rotate(&self, x: &mut CpuTensor, positions: &[usize]) -> anyhow::Result<()> {
-        self.rotary.rotate(&mut x.values, self.shape.head_dim, positions);
+        self.rotary.rotate(&self.team, &mut x.values, self.shape.head_dim, positions);
         Ok(())
     }
 
@@ -206,7 +219,7 @@ impl Ops for Cpu {
         for sequence in &mut *sequences {
             let range = row * k.width..(row + sequence.n_rows) * k.width;
             let new = (&k.values[range.clone()], &v.values[range]);
-            sequence.own.append(self.isa, layer, sequence.start, new);
+            sequence.own.append(self.team.isa(), layer, sequence.start, new);
             row += sequence.n_rows;
         }
         let spans: Vec<Span<'_>> = sequences
@@ -218,7 +231,7 @@ impl Ops for Cpu {
             })
             .collect();
         let mut values = vec![0.0; q.values.len()];
-        attend(self.isa, &self.shape, layer, &spans, (&q.values, &mut values));
+        attend(&self.team, &self.shape, layer, &spans, (&q.values, &mut values));
         Ok(CpuTensor { values, width: q.width })
     }
 

@@ -6,7 +6,6 @@ use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::BoxFuture;
-use rayon::ThreadPool;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::model::constraint::{Compiled, Constraint};
@@ -137,19 +136,12 @@ impl Generate for LocalEngine {
 }
 
 /// Starts the thread that owns `scheduler`, and returns the way to it.
-///
-/// The thread lives inside `pool`: entering a pool from outside costs more than a small product.
-pub(super) fn start<O: Ops>(
-    mut scheduler: Scheduler<O>,
-    pool: ThreadPool,
-) -> anyhow::Result<Sender<Job>> {
+pub(super) fn start<O: Ops>(mut scheduler: Scheduler<O>) -> anyhow::Result<Sender<Job>> {
     let (sender, receiver) = channel();
     let work = move || {
-        pool.install(move || {
-            while take_jobs(&mut scheduler, &receiver) {
-                scheduler.step();
-            }
-        });
+        while take_jobs(&mut scheduler, &receiver) {
+            scheduler.step();
+        }
     };
     thread::Builder::new()
         .name("engine".into())

@@ -1,13 +1,17 @@
 //! From a path to a running engine.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Context as _;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 
 use crate::model::EngineInfo;
+use crate::model::kernels::Isa;
+use crate::model::kernels::team::Team;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::cpu::Cpu;
@@ -31,11 +35,19 @@ pub struct LocalOptions {
     pub max_prefix_bytes: usize,
     /// Threads that compute; as many as the machine has cores where it is `None`.
     pub n_threads: Option<usize>,
+    /// The instructions that compute; the fastest of the processor where it is `None`.
+    pub isa: Option<Isa>,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { name: None, max_context: None, max_prefix_bytes: 1 << 30, n_threads: None }
+        Self {
+            name: None,
+            max_context: None,
+            max_prefix_bytes: 1 << 30,
+            n_threads: None,
+            isa: None,
+        }
     }
 }
 
@@ -47,9 +59,16 @@ struct Parts {
     template: ChatTemplate,
 }
 
-impl LocalEngine {
-    /// Loads a GGUF file, or a Hugging Face directory.
-    pub fn load(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
+/// A loaded network with what belongs to it.
+pub(super) struct Loaded {
+    pub info: EngineInfo,
+    pub decoder: Decoder<Cpu>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub template: ChatTemplate,
+}
+
+impl Loaded {
+    pub(super) fn read(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
         let parts = if path.is_dir() { read_folder(path)? } else { read_gguf(path)? };
         let Parts { mut config, weights, tokenizer, template } = parts;
         if let Some(max_context) = options.max_context {
@@ -63,24 +82,37 @@ impl LocalEngine {
             is_local_cpu: true,
             gives_distinct: true,
         };
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(options.n_threads.unwrap_or(0))
-            .thread_name(|idx| format!("engine-{idx}"))
-            .build()
-            .context("cannot start the engine's threads")?;
-        let ops = Cpu::new(&config)?;
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        let n_threads = options.n_threads.unwrap_or_else(cores);
+        let threads = || -> anyhow::Result<(ThreadPool, Team)> {
+            let pool = ThreadPoolBuilder::new().num_threads(n_threads).build()?;
+            Ok((pool, Team::new(isa, n_threads)?))
+        };
+        let (pool, team) = threads().context("cannot start the engine's threads")?;
+        let ops = Cpu::new(&config, team)?;
         let decoder = pool
             .install(|| Decoder::load(config, &weights, ops))
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
-        let tokenizer = Arc::new(tokenizer);
+        Ok(Self { info, decoder, tokenizer: Arc::new(tokenizer), template })
+    }
+}
+
+/// How much goes through the network at once.
+pub(super) const PREFILL_ROWS: usize = 256;
+
+impl LocalEngine {
+    /// Loads a GGUF file, or a Hugging Face directory.
+    pub fn load(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
+        let Loaded { info, decoder, tokenizer, template } = Loaded::read(path, options)?;
         let limits = Limits {
-            prefill_rows: 256,
+            prefill_rows: PREFILL_ROWS,
             max_samples: 64,
             max_prefix_bytes: options.max_prefix_bytes,
         };
         let scheduler = Scheduler::new(decoder, Arc::clone(&tokenizer), limits);
         let trie = Arc::new(TokenTrie::new(tokenizer.vocabulary()));
-        Ok(Self { info, tokenizer, template, trie, jobs: start(scheduler, pool)? })
+        Ok(Self { info, tokenizer, template, trie, jobs: start(scheduler)? })
     }
 }
 

@@ -11,6 +11,8 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::grammar::{Grammar, Node};
+use crate::model::kernels::Isa;
+use crate::model::kernels::team::Team;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::cpu::Cpu;
 use crate::model::local::decoder::{Batch, Decoder, Ops, SequenceRows};
@@ -37,10 +39,14 @@ fn expected(family: &str) -> Expected {
 }
 
 fn decoder(family: &str) -> Decoder<Cpu> {
+    decoder_with(family, Isa::best(), 2)
+}
+
+fn decoder_with(family: &str, isa: Isa, n_threads: usize) -> Decoder<Cpu> {
     let text = std::fs::read_to_string(folder(family).join("config.json")).unwrap();
     let config = DecoderConfig::parse_json(&text).unwrap();
     let weights = Weights::Safetensors(SafetensorsFiles::open(&folder(family)).unwrap());
-    let ops = Cpu::new(&config).unwrap();
+    let ops = Cpu::new(&config, Team::new(isa, n_threads).unwrap()).unwrap();
     Decoder::load(config, &weights, ops).unwrap()
 }
 
@@ -91,6 +97,20 @@ fn logits_do_not_depend_on_chunks() {
         let whole = logits(&decoder, &ids, ids.len());
         for chunk_len in [1, 7, 16, 33] {
             assert_eq!(bits(&logits(&decoder, &ids, chunk_len)), bits(&whole), "{chunk_len}");
+        }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_instructions_or_threads() {
+    for family in ["llama", "qwen2", "qwen3"] {
+        let ids = expected(family).ids;
+        let wanted = bits(&logits(&decoder(family), &ids, 33));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for n_threads in [1, 3] {
+                let decoder = decoder_with(family, isa, n_threads);
+                assert_eq!(bits(&logits(&decoder, &ids, 33)), wanted, "{isa:?} {n_threads}");
+            }
         }
     }
 }
