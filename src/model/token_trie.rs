@@ -159,6 +159,11 @@ impl TokenSet {
         self.words.iter().all(|word| *word == 0)
     }
 
+    /// The set as bits: token `t` is bit `t % 64` of word `t / 64`.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// The tokens in rising order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.words.iter().enumerate().flat_map(|(at, word)| {

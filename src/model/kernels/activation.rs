@@ -163,7 +163,7 @@ impl Activations {
         if form.has_floats() {
             self.floats.resize(len, 0.0);
             share(team, len, self.floats.chunks_mut(cols).enumerate(), |(row, floats)| {
-                dispatch(isa, CopyRow { input, start: row * cols, cols, floats });
+                dispatch(isa, CopyRow { input, row, cols, floats });
             });
         }
     }
@@ -195,15 +195,16 @@ impl Input<'_> {
         }
     }
 
-    /// The 16 values from index `at` on.
+    /// The 16 values of `row` from column `col` on.
     #[inline(always)]
-    fn load<L: Lanes>(&self, lanes: L, at: usize, cols: usize) -> L::Floats {
+    fn load<L: Lanes>(&self, lanes: L, row: usize, col: usize, cols: usize) -> L::Floats {
+        let at = row * cols + col;
         match *self {
             Self::Plain(values) => lanes.floats(sixteen(values, at)),
             Self::Normed { values, weight, factors } => {
-                let factor = lanes.splat(factors[at / cols]);
+                let factor = lanes.splat(factors[row]);
                 let normed = lanes.mul(lanes.floats(sixteen(values, at)), factor);
-                lanes.mul(normed, lanes.floats(sixteen(weight, at % cols)))
+                lanes.mul(normed, lanes.floats(sixteen(weight, col)))
             }
             Self::Gated { gate, up } => {
                 let gate = lanes.floats(sixteen(gate, at));
@@ -239,9 +240,9 @@ impl Kernel for QuantizeChunk<'_> {
         let width = self.parts.len() / self.rows;
         for (row, parts) in self.parts.chunks_mut(width).enumerate() {
             for (i, part) in parts.iter_mut().enumerate() {
-                let at = row * self.cols + self.first + i * PART;
-                let left = self.input.load(lanes, at, self.cols);
-                let right = self.input.load(lanes, at + LANES, self.cols);
+                let col = self.first + i * PART;
+                let left = self.input.load(lanes, row, col, self.cols);
+                let right = self.input.load(lanes, row, col + LANES, self.cols);
                 *part = quantize_part(lanes, left, right);
             }
         }
@@ -257,12 +258,10 @@ fn quantize_part<L: Lanes>(lanes: L, left: L::Floats, right: L::Floats) -> Activ
     for (half, values) in [left, right].into_iter().enumerate() {
         let ints = lanes.round(lanes.mul(values, lanes.splat(factor)));
         let quants = lanes.narrow(ints);
-        let mut sums = [0i16; 2];
-        for (group, quants) in quants.as_chunks::<4>().0.iter().enumerate() {
-            part.quants[4 * half + group] = *quants;
-            sums[0] -= i16::from(quants[0]) + i16::from(quants[1]);
-            sums[1] -= i16::from(quants[2]) + i16::from(quants[3]);
-        }
+        part.quants[4 * half..][..4].copy_from_slice(quants.as_chunks::<4>().0);
+        let [a, b, c, d] = lanes.fold_ints(ints);
+        // Sixteen of at most 127 each fit.
+        let sums = [-(a + b) as i16, -(c + d) as i16];
         part.negative_half_sums[half] = sums;
         part.negative_sums[0] += sums[0];
         part.negative_sums[1] += sums[1];
@@ -275,7 +274,7 @@ fn quantize_part<L: Lanes>(lanes: L, left: L::Floats, right: L::Floats) -> Activ
 /// Computes one row as floats; what is past the last whole sixteen is taken one by one.
 struct CopyRow<'a> {
     input: &'a Input<'a>,
-    start: usize,
+    row: usize,
     cols: usize,
     floats: &'a mut [f32],
 }
@@ -288,7 +287,7 @@ impl Kernel for CopyRow<'_> {
         let (blocks, rest) = self.floats.as_chunks_mut::<LANES>();
         assert!(rest.is_empty(), "rows of activations are whole sixteens");
         for (i, block) in blocks.iter_mut().enumerate() {
-            lanes.store(self.input.load(lanes, self.start + i * LANES, self.cols), block);
+            lanes.store(self.input.load(lanes, self.row, i * LANES, self.cols), block);
         }
     }
 }

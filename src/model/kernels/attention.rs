@@ -13,10 +13,6 @@ use crate::model::kernels::team::Team;
 /// Positions between two updates of the running maximum.
 const BLOCK: usize = 64;
 
-/// Query rows that are multiplied with loaded keys or values at once, of each sequence a multiple
-/// of this; twice as many where registers hold their sums.
-const TILE_ROWS: usize = 4;
-
 /// Queries of one task at most; keys and values are converted once for all of them.
 const TASK_QUERIES: usize = 32;
 
@@ -147,9 +143,8 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
         let (head_dim, per_kv) = (self.shape.head_dim, self.shape.n_heads / self.shape.n_kv_heads);
-        let mut running = Vec::with_capacity(self.out.len() + TILE_ROWS);
-        let mut queries: Vec<&[f32]> = Vec::with_capacity(self.out.len() + TILE_ROWS);
-        // Every member's rows are filled up to whole tiles; a filler sees nothing.
+        let mut running = Vec::with_capacity(self.out.len());
+        let mut queries: Vec<&[f32]> = Vec::with_capacity(self.out.len());
         let mut first_of_member = vec![0];
         let mut row = self.first_row;
         for member in &self.members {
@@ -162,10 +157,6 @@ impl Kernel for Task<'_> {
                 }
                 row += 1;
             }
-            while !queries.len().is_multiple_of(TILE_ROWS) {
-                queries.push(queries[queries.len() - 1]);
-                running.push(Running { n_seen: 0, largest: MASKED, sum: 0.0 });
-            }
             first_of_member.push(queries.len());
         }
         let n_dims = head_dim / LANES;
@@ -173,21 +164,26 @@ impl Kernel for Task<'_> {
         let mut keys = vec![[0.0; LANES]; BLOCK / GROUP * head_dim];
         let mut values = keys.clone();
         let longest = running.iter().map(|row| row.n_seen).max().unwrap_or(0);
-        for block in (0..longest).step_by(BLOCK) {
-            let mut loaded: [*const KvSegment; BLOCK / GROUP] = [ptr::null(); BLOCK / GROUP];
-            for (member, rows) in self.members.iter().zip(first_of_member.windows(2)) {
-                let span = &self.spans[member.span];
-                let n_seen = (member.start + member.n_queries).saturating_sub(block).min(BLOCK);
-                if n_seen == 0 {
+        for first in (0..longest).step_by(BLOCK) {
+            let mut loaded: Segments = [ptr::null(); BLOCK / GROUP];
+            let mut next = 0;
+            while next < self.members.len() {
+                let begin = next;
+                let (wanted, n_groups) = self.segments(begin, first);
+                next += 1;
+                if n_groups == 0 {
                     continue;
                 }
-                for group in 0..n_seen.div_ceil(GROUP) {
-                    let position = block + group * GROUP;
-                    let segment = span.segment(position);
-                    if !ptr::eq(loaded[group], segment) {
-                        loaded[group] = segment;
+                while next < self.members.len() && self.segments(next, first).0 == wanted {
+                    next += 1;
+                }
+                let span = &self.spans[self.members[begin].span];
+                for group in 0..n_groups {
+                    if !ptr::eq(loaded[group], wanted[group]) {
+                        loaded[group] = wanted[group];
+                        let position = first + group * GROUP;
                         let (from_keys, from_values) =
-                            segment.group(self.layer, self.kv_head, position);
+                            span.segment(position).group(self.layer, self.kv_head, position);
                         let at = group * head_dim;
                         for i in 0..head_dim {
                             lanes.store(lanes.halves(&from_keys[i]), &mut keys[at + i]);
@@ -195,41 +191,49 @@ impl Kernel for Task<'_> {
                         }
                     }
                 }
-                let block = Block {
-                    scale: self.shape.scale,
-                    first: block,
-                    n_groups: n_seen.div_ceil(GROUP),
-                    keys: &keys,
-                    values: &values,
-                };
-                let mut first = rows[0];
-                while L::HAS_ROOM_FOR_TWO && first + 2 * TILE_ROWS <= rows[1] {
-                    block.add::<L, { 2 * TILE_ROWS }>(
-                        lanes,
-                        queries[first..].first_chunk().expect("there are as many rows"),
-                        running[first..].first_chunk_mut().expect("there are as many rows"),
-                        &mut totals[first * n_dims..],
-                    );
-                    first += 2 * TILE_ROWS;
-                }
-                for first in (first..rows[1]).step_by(TILE_ROWS) {
-                    block.add::<L, TILE_ROWS>(
-                        lanes,
-                        queries[first..].first_chunk().expect("rows are whole tiles"),
-                        running[first..].first_chunk_mut().expect("rows are whole tiles"),
-                        &mut totals[first * n_dims..],
-                    );
+                let scale = self.shape.scale;
+                let block = Block { scale, first, n_groups, keys: &keys, values: &values };
+                let mut row = first_of_member[begin];
+                let end = first_of_member[next];
+                while row < end {
+                    let queries = &queries[row..end];
+                    let (running, totals) = (&mut running[row..end], &mut totals[row * n_dims..]);
+                    row += match queries.len() {
+                        8.. if L::HAS_ROOM_FOR_TWO => {
+                            block.add_first::<L, 8>(lanes, queries, running, totals)
+                        }
+                        4.. => block.add_first::<L, 4>(lanes, queries, running, totals),
+                        2.. => block.add_first::<L, 2>(lanes, queries, running, totals),
+                        _ => block.add_first::<L, 1>(lanes, queries, running, totals),
+                    };
                 }
             }
         }
-        let mut out = self.out.iter_mut();
-        let rows = running.iter().zip(totals.chunks(n_dims)).filter(|(row, _)| 0 < row.n_seen);
-        for ((row, totals), out) in rows.zip(&mut out) {
+        let rows = running.iter().zip(totals.chunks(n_dims));
+        for ((row, totals), out) in rows.zip(&mut self.out) {
             let inverse = lanes.splat(1.0 / row.sum);
             for (total, out) in totals.iter().zip(out.as_chunks_mut::<LANES>().0) {
                 lanes.store(lanes.mul(lanes.floats(total), inverse), out);
             }
         }
+    }
+}
+
+/// The segments that hold the groups of a block, null after the last.
+type Segments = [*const KvSegment; BLOCK / GROUP];
+
+impl Task<'_> {
+    /// Where the groups of positions from `first` on lie that a member sees, and how many.
+    #[inline(always)]
+    fn segments(&self, member: usize, first: usize) -> (Segments, usize) {
+        let member = &self.members[member];
+        let n_seen = (member.start + member.n_queries).saturating_sub(first).min(BLOCK);
+        let n_groups = n_seen.div_ceil(GROUP);
+        let mut segments = [ptr::null(); BLOCK / GROUP];
+        for group in 0..n_groups {
+            segments[group] = self.spans[member.span].segment(first + group * GROUP);
+        }
+        (segments, n_groups)
     }
 }
 
@@ -244,6 +248,21 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// Adds the block to the running softmax of the first `ROWS` rows, and gives their number.
+    #[inline(always)]
+    fn add_first<L: Lanes, const ROWS: usize>(
+        &self,
+        lanes: L,
+        queries: &[&[f32]],
+        running: &mut [Running],
+        totals: &mut [[f32; LANES]],
+    ) -> usize {
+        const ENOUGH: &str = "there are as many rows";
+        let queries = queries.first_chunk::<ROWS>().expect(ENOUGH);
+        self.add::<L, ROWS>(lanes, queries, running.first_chunk_mut().expect(ENOUGH), totals);
+        ROWS
+    }
+
     /// Adds the block to the running softmax of some rows; `totals` are the rows' weighted values.
     #[inline(always)]
     fn add<L: Lanes, const ROWS: usize>(

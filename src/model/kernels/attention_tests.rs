@@ -200,7 +200,7 @@ fn rotation_turns_pairs_by_their_angles() {
         let rotary = Rotary { style, frequencies: frequencies.clone(), magnitude: 1.5 };
         let values = numbers(1, 3 * 2 * 6);
         let mut turned = values.clone();
-        rotary.rotate(&team(Isa::Portable), &mut turned, 6, &[0, 5, 1000]);
+        rotary.turns(&[0, 5, 1000]).apply(&team(Isa::Portable), &mut turned, 6);
         for (head, (turned, values)) in turned.chunks(6).zip(values.chunks(6)).enumerate() {
             let position = [0.0, 5.0, 1000.0][head / 2];
             for ((left, right), frequency) in pairs.into_iter().zip(&frequencies) {

@@ -26,17 +26,21 @@ pub struct AttentionShape {
 /// Keys and values of consecutive positions, of all layers.
 #[derive(Debug, Clone)]
 pub struct KvSegment {
-    n_kv_heads: usize,
     head_dim: usize,
     start: usize,
     layers: Vec<LayerKv>,
 }
 
-/// For each group of positions and each head, `head_dim` × 16 halves: of keys the positions of a
-/// dimension together, of values the dimensions of a position. Unused places hold 0.
 #[derive(Debug, Clone, Default)]
 struct LayerKv {
     len: usize,
+    heads: Vec<HeadKv>,
+}
+
+/// For each group of positions `head_dim` × 16 halves: of keys the positions of a dimension
+/// together, of values the dimensions of a position. Unused places hold 0.
+#[derive(Debug, Clone, Default)]
+struct HeadKv {
     keys: Vec<[u16; LANES]>,
     values: Vec<[u16; LANES]>,
 }
@@ -48,12 +52,8 @@ impl KvSegment {
     /// Where `head_dim` is no multiple of 16.
     pub fn new(n_layers: usize, shape: &AttentionShape) -> Self {
         assert!(shape.head_dim.is_multiple_of(LANES), "heads are whole sixteens");
-        Self {
-            n_kv_heads: shape.n_kv_heads,
-            head_dim: shape.head_dim,
-            start: 0,
-            layers: vec![LayerKv::default(); n_layers],
-        }
+        let layer = LayerKv { len: 0, heads: vec![HeadKv::default(); shape.n_kv_heads] };
+        Self { head_dim: shape.head_dim, start: 0, layers: vec![layer; n_layers] }
     }
 
     /// The position of its first entry, a multiple of [`GROUP`].
@@ -68,8 +68,9 @@ impl KvSegment {
 
     /// Bytes of memory that its keys and values take.
     pub fn n_bytes(&self) -> usize {
-        let blocks = |layer: &LayerKv| layer.keys.capacity() + layer.values.capacity();
-        self.layers.iter().map(blocks).sum::<usize>() * size_of::<[u16; LANES]>()
+        let heads = self.layers.iter().flat_map(|layer| &layer.heads);
+        let blocks = heads.map(|head| head.keys.capacity() + head.values.capacity());
+        blocks.sum::<usize>() * size_of::<[u16; LANES]>()
     }
 
     /// A segment of its own that goes on after position `end` of this one: it begins at the last
@@ -82,21 +83,21 @@ impl KvSegment {
     pub fn branch(&self, end: usize) -> Self {
         let start = end / GROUP * GROUP;
         assert!(self.start <= start, "a branch begins within its segment");
-        let width = self.n_kv_heads * self.head_dim;
-        let skipped = (start - self.start) / GROUP * width;
+        let head_dim = self.head_dim;
+        let skipped = (start - self.start) / GROUP * head_dim;
         let layers = self.layers.iter().map(|layer| {
             assert!(end <= self.start + layer.len, "a branch begins within its segment");
-            let kept = skipped..skipped + (end - start).div_ceil(GROUP) * width;
-            let mut branch = LayerKv {
-                len: layer.len - (start - self.start),
-                keys: layer.keys[kept.clone()].to_vec(),
-                values: layer.values[kept].to_vec(),
-            };
-            branch.truncate(end - start, width, self.head_dim);
+            let kept = skipped..skipped + (end - start).div_ceil(GROUP) * head_dim;
+            let heads = layer.heads.iter().map(|head| HeadKv {
+                keys: head.keys[kept.clone()].to_vec(),
+                values: head.values[kept.clone()].to_vec(),
+            });
+            let len = layer.len - (start - self.start);
+            let mut branch = LayerKv { len, heads: heads.collect() };
+            branch.truncate(end - start, head_dim);
             branch
         });
-        let layers = layers.collect();
-        Self { n_kv_heads: self.n_kv_heads, head_dim: self.head_dim, start, layers }
+        Self { head_dim, start, layers: layers.collect() }
     }
 
     /// Puts the keys and values of one layer, rows of `n_kv_heads * head_dim`, at positions from
@@ -111,17 +112,19 @@ impl KvSegment {
         start: usize,
         (keys, values): (&[f32], &[f32]),
     ) {
-        let width = self.n_kv_heads * self.head_dim;
+        let (head_dim, past) = (self.head_dim, self.end(layer));
+        let (layer, len) = (&mut self.layers[layer], start.wrapping_sub(self.start));
+        let width = layer.heads.len() * head_dim;
         assert!(keys.len().is_multiple_of(width), "keys are whole rows");
         assert_eq!(keys.len(), values.len(), "keys and values are of one size");
-        assert!(self.start <= start && start <= self.end(layer), "positions follow each other");
-        let (len, head_dim) = (start - self.start, self.head_dim);
-        let layer = &mut self.layers[layer];
-        layer.truncate(len, width, head_dim);
-        let blocks = (len + keys.len() / width).div_ceil(GROUP) * width;
-        layer.keys.resize(blocks, [0; LANES]);
-        layer.values.resize(blocks, [0; LANES]);
-        dispatch(isa, Append { layer, keys, values, width, head_dim });
+        assert!(self.start <= start && start <= past, "positions follow each other");
+        layer.truncate(len, head_dim);
+        let blocks = (len + keys.len() / width).div_ceil(GROUP) * head_dim;
+        for head in &mut layer.heads {
+            head.keys.resize(blocks, [0; LANES]);
+            head.values.resize(blocks, [0; LANES]);
+        }
+        dispatch(isa, Append { layer, keys, values, head_dim });
     }
 
     /// One head's keys (a dimension's 16 positions together) and values (a position's dimensions
@@ -133,31 +136,29 @@ impl KvSegment {
         kv_head: usize,
         position: usize,
     ) -> (&[[u16; LANES]], &[[u16; LANES]]) {
-        let group = (position - self.start) / GROUP;
-        let first = (group * self.n_kv_heads + kv_head) * self.head_dim;
-        let layer = &self.layers[layer];
-        (&layer.keys[first..first + self.head_dim], &layer.values[first..first + self.head_dim])
+        let first = (position - self.start) / GROUP * self.head_dim;
+        let head = &self.layers[layer].heads[kv_head];
+        (&head.keys[first..first + self.head_dim], &head.values[first..first + self.head_dim])
     }
 }
 
 impl LayerKv {
-    /// Keeps the first `len` positions and sets the places after them to 0; `width` is that of a
-    /// row of all heads.
-    fn truncate(&mut self, len: usize, width: usize, head_dim: usize) {
+    /// Keeps the first `len` positions and sets the places after them to 0.
+    fn truncate(&mut self, len: usize, head_dim: usize) {
         if self.len <= len {
             return;
         }
         self.len = len;
-        self.keys.truncate(len.div_ceil(GROUP) * width);
-        self.values.truncate(len.div_ceil(GROUP) * width);
         let used = len % GROUP;
-        if used != 0 {
-            let last = self.keys.len() - width;
-            for dimension in &mut self.keys[last..] {
-                dimension[used..].fill(0);
-            }
-            for head in self.values[last..].chunks_mut(head_dim) {
-                head[used * head_dim / LANES..].fill([0; LANES]);
+        for head in &mut self.heads {
+            head.keys.truncate(len.div_ceil(GROUP) * head_dim);
+            head.values.truncate(len.div_ceil(GROUP) * head_dim);
+            if used != 0 {
+                let last = head.keys.len() - head_dim;
+                for dimension in &mut head.keys[last..] {
+                    dimension[used..].fill(0);
+                }
+                head.values[last + used * head_dim / LANES..].fill([0; LANES]);
             }
         }
     }
@@ -168,7 +169,6 @@ struct Append<'a> {
     layer: &'a mut LayerKv,
     keys: &'a [f32],
     values: &'a [f32],
-    width: usize,
     head_dim: usize,
 }
 
@@ -177,19 +177,23 @@ impl Kernel for Append<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { layer, keys, values, width, head_dim } = self;
-        let mut halves = [0; LANES];
+        let Self { layer, keys, values, head_dim } = self;
+        let width = layer.heads.len() * head_dim;
         for (keys, values) in keys.chunks(width).zip(values.chunks(width)) {
             let (group, place) = (layer.len / GROUP, layer.len % GROUP);
-            for at in (0..width).step_by(LANES) {
-                let (head, dimension) = (at / head_dim, at % head_dim);
-                lanes.to_halves(lanes.floats(sixteen(keys, at)), &mut halves);
-                for (block, half) in layer.keys[group * width + at..].iter_mut().zip(halves) {
-                    block[place] = half;
+            let rows = keys.chunks(head_dim).zip(values.chunks(head_dim));
+            for (head, (keys, values)) in layer.heads.iter_mut().zip(rows) {
+                let first = group * head_dim;
+                for at in (0..head_dim).step_by(LANES) {
+                    let mut halves = [0; LANES];
+                    lanes.to_halves(lanes.floats(sixteen(keys, at)), &mut halves);
+                    let blocks = &mut head.keys[first + at..first + at + LANES];
+                    for (block, half) in blocks.iter_mut().zip(halves) {
+                        block[place] = half;
+                    }
+                    let block = first + (place * head_dim + at) / LANES;
+                    lanes.to_halves(lanes.floats(sixteen(values, at)), &mut head.values[block]);
                 }
-                let block =
-                    group * width + head * head_dim + (place * head_dim + dimension) / LANES;
-                lanes.to_halves(lanes.floats(sixteen(values, at)), &mut layer.values[block]);
             }
             layer.len += 1;
         }

@@ -7,6 +7,8 @@
 //! implementation; a kernel checked with one of them is checked for all, as far as those lines
 //! are right.
 
+use std::array;
+
 use crate::model::kernels::Isa;
 use crate::model::kernels::portable::Portable;
 
@@ -30,6 +32,8 @@ pub(super) trait Lanes: Copy {
     /// Dot products of 16 rows while they grow over up to 32 columns (see [`Lanes::start`]).
     type Dots: Copy;
 
+    /// Has what lies `ahead` bytes after `from`, as much as `from` is, brought near.
+    fn prefetch<T>(self, from: &T, ahead: usize);
     fn bytes(self, from: &ByteGroup) -> Self::Bytes;
     /// Shifts towards the low bits; bits that cross a byte border must be masked off.
     fn shift_right<const N: i32>(self, bytes: Self::Bytes) -> Self::Bytes;
@@ -66,6 +70,14 @@ pub(super) trait Lanes: Copy {
     fn dot_signed(self, dots: Self::Ints, weights: Self::Bytes, activations: [i8; 4])
     -> Self::Ints;
 
+    /// The sums of the lanes that are equal modulo 4.
+    #[inline(always)]
+    fn fold_ints(self, ints: Self::Ints) -> [i32; 4] {
+        let mut lanes = [0; LANES];
+        self.store_ints(ints, &mut lanes);
+        array::from_fn(|i| lanes[i] + lanes[i + 4] + lanes[i + 8] + lanes[i + 12])
+    }
+    fn store_ints(self, ints: Self::Ints, to: &mut [i32; LANES]);
     fn add_ints(self, left: Self::Ints, right: Self::Ints) -> Self::Ints;
     fn to_floats(self, ints: Self::Ints) -> Self::Floats;
     /// Rounds to nearest, ties to even; the values must fit.

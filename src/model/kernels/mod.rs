@@ -5,7 +5,7 @@
 //! 1. [`activation::Activations::quantize_normed`] takes the residual stream through RMS norm to
 //!    int8 in one pass;
 //! 2. [`product::multiply`] computes q, k and v from it together;
-//! 3. [`rotary::Rotary::rotate`] turns q and k in place, [`kv::KvSegment::append`] stores k and v,
+//! 3. [`rotary::Turns::apply`] turns q and k in place, [`kv::KvSegment::append`] stores k and v,
 //!    [`attention::attend`] reads them;
 //! 4. [`activation::Activations::quantize`], then [`product::multiply`] with
 //!    [`product::Store::Add`] puts the output projection onto the residual stream;
@@ -29,6 +29,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod choice;
 pub mod kv;
 pub mod packed;
 pub mod product;

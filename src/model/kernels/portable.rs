@@ -22,6 +22,9 @@ impl Lanes for Portable {
     type Dots = Ints;
 
     #[inline(always)]
+    fn prefetch<T>(self, _from: &T, _ahead: usize) {}
+
+    #[inline(always)]
     fn bytes(self, from: &ByteGroup) -> ByteGroup {
         *from
     }
@@ -92,6 +95,11 @@ impl Lanes for Portable {
             let w: [i32; 4] = array::from_fn(|i| i32::from(weights[4 * row + i].cast_signed()));
             dots[row] + w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3]
         })
+    }
+
+    #[inline(always)]
+    fn store_ints(self, ints: Ints, to: &mut [i32; LANES]) {
+        *to = ints;
     }
 
     #[inline(always)]

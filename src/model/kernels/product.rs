@@ -187,10 +187,11 @@ impl<F: Format> Kernel for Panels<'_, F> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { blocks: [left, right], activations, sums } = self;
+        let n_across = left.len();
         let chunks = left.chunks(CHUNK / F::PARTS).zip(right.chunks(CHUNK / F::PARTS)).enumerate();
         if activations.rows() <= UNPACKED_ROWS {
             for (chunk, (left, right)) in chunks {
-                multiply_chunk::<L, F>(lanes, [left, right], activations, chunk, sums);
+                multiply_chunk::<L, F>(lanes, [left, right], n_across, activations, chunk, sums);
             }
             return;
         }
@@ -203,7 +204,7 @@ impl<F: Format> Kernel for Panels<'_, F> {
                 }
             }
             let tiles = [&tiles[0][..n_parts], &tiles[1][..n_parts]];
-            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, chunk, sums);
+            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, 0, activations, chunk, sums);
         }
     }
 }
@@ -213,11 +214,13 @@ impl<F: Format> Kernel for Panels<'_, F> {
 fn multiply_chunk<L: Lanes, F: Format>(
     lanes: L,
     blocks: [&[F::Block]; 2],
+    n_across: usize,
     activations: &Activations,
     chunk: usize,
     sums: &mut [[[f32; LANES]; 2]],
 ) {
     let parts = |row: usize| activations.parts(chunk, row);
+    let sums_len = sums.len();
     let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
     let mut first = 0;
     for sums in tiles {
@@ -237,7 +240,16 @@ fn multiply_chunk<L: Lanes, F: Format>(
             multiply_panels::<L, F, 2>(lanes, blocks, [parts(first), parts(first + 1)], &mut sums);
             [*a, *b] = sums;
         }
-        [a] => multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a)),
+        [a] => {
+            if sums_len == 1 {
+                // One row takes weights as fast as they come, and a panel is too short for the
+                // processor to foresee what follows it.
+                for block in blocks.into_iter().flatten() {
+                    lanes.prefetch(block, 2 * n_across * size_of::<F::Block>());
+                }
+            }
+            multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a));
+        }
         _ => {}
     }
 }

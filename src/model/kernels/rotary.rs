@@ -1,6 +1,7 @@
 //! Rotary position embedding.
 
 use crate::model::kernels::activation::share;
+use crate::model::kernels::lanes::{Kernel, Lanes, dispatch};
 use crate::model::kernels::team::Team;
 
 /// Which dimensions of a head turn together.
@@ -23,54 +24,102 @@ pub struct Rotary {
     pub magnitude: f32,
 }
 
+/// How far the heads of some rows turn.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    style: RotaryStyle,
+    n_pairs: usize,
+    /// For every row and pair.
+    sines: Vec<f32>,
+    cosines: Vec<f32>,
+}
+
 impl Rotary {
-    /// Turns every head of `values` (rows of heads of `head_dim`) in place; `positions` has one
-    /// entry per row. Dimensions past the pairs stay as they are.
+    /// The turns of rows at `positions`.
+    pub fn turns(&self, positions: &[usize]) -> Turns {
+        let n_pairs = self.frequencies.len();
+        let mut sines = Vec::with_capacity(positions.len() * n_pairs);
+        let mut cosines = Vec::with_capacity(positions.len() * n_pairs);
+        for &position in positions {
+            for frequency in &self.frequencies {
+                // The product of an angle and a position needs more digits than single precision
+                // has.
+                let (sine, cosine) = (f64::from(*frequency) * position as f64).sin_cos();
+                sines.push(sine as f32 * self.magnitude);
+                cosines.push(cosine as f32 * self.magnitude);
+            }
+        }
+        Turns { style: self.style, n_pairs, sines, cosines }
+    }
+}
+
+impl Turns {
+    /// Turns every head of `values` (rows of heads of `head_dim`) in place. Dimensions past the
+    /// pairs stay as they are.
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn rotate(&self, team: &Team, values: &mut [f32], head_dim: usize, positions: &[usize]) {
-        if positions.is_empty() {
+    pub fn apply(&self, team: &Team, values: &mut [f32], head_dim: usize) {
+        let n_pairs = self.n_pairs;
+        if self.sines.is_empty() {
             return;
         }
-        assert!(values.len().is_multiple_of(positions.len()), "a position for every row");
-        let width = values.len() / positions.len();
+        let n_rows = self.sines.len() / n_pairs;
+        assert!(values.len().is_multiple_of(n_rows), "turns for every row");
+        let width = values.len() / n_rows;
         assert!(width.is_multiple_of(head_dim), "rows are whole heads");
-        assert!(2 * self.frequencies.len() <= head_dim, "heads have room for the pairs");
+        assert!(2 * n_pairs <= head_dim, "heads have room for the pairs");
         let len = values.len();
-        let rows = values.chunks_mut(8 * width).zip(positions.chunks(8));
-        share(team, len, rows, |(rows, positions)| {
-            for (row, &position) in rows.chunks_mut(width).zip(positions) {
-                self.rotate_row(row, head_dim, position);
-            }
+        let turns = self.sines.chunks(8 * n_pairs).zip(self.cosines.chunks(8 * n_pairs));
+        let rows = values.chunks_mut(8 * width).zip(turns);
+        share(team, len, rows, |(rows, (sines, cosines))| {
+            let (style, sizes) = (self.style, [width, head_dim, n_pairs]);
+            dispatch(team.isa(), TurnRows { style, rows, sines, cosines, sizes });
         });
     }
+}
 
-    fn rotate_row(&self, row: &mut [f32], head_dim: usize, position: usize) {
-        // The product of an angle and a position needs more digits than single precision has.
-        let angles = self.frequencies.iter().map(|f| f64::from(*f) * position as f64);
-        let (sines, cosines): (Vec<f32>, Vec<f32>) = angles
-            .map(|angle| {
-                let (sine, cosine) = angle.sin_cos();
-                (sine as f32 * self.magnitude, cosine as f32 * self.magnitude)
-            })
-            .unzip();
-        for head in row.chunks_mut(head_dim) {
-            match self.style {
-                RotaryStyle::Halves => {
-                    let (left, right) = head.split_at_mut(sines.len());
-                    let pairs = left.iter_mut().zip(right).zip(sines.iter().zip(&cosines));
-                    for ((left, right), (sine, cosine)) in pairs {
-                        (*left, *right) =
-                            (*left * cosine - *right * sine, *right * cosine + *left * sine);
-                    }
+struct TurnRows<'a> {
+    style: RotaryStyle,
+    rows: &'a mut [f32],
+    sines: &'a [f32],
+    cosines: &'a [f32],
+    /// Of a row, of a head, and how many pairs turn.
+    sizes: [usize; 3],
+}
+
+impl Kernel for TurnRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) {
+        let [width, head_dim, n_pairs] = self.sizes;
+        let turns = self.sines.chunks_exact(n_pairs).zip(self.cosines.chunks_exact(n_pairs));
+        for (row, (sines, cosines)) in self.rows.chunks_exact_mut(width).zip(turns) {
+            for head in row.chunks_exact_mut(head_dim) {
+                self.style.turn(head, sines, cosines);
+            }
+        }
+    }
+}
+
+impl RotaryStyle {
+    #[inline(always)]
+    fn turn(self, head: &mut [f32], sines: &[f32], cosines: &[f32]) {
+        match self {
+            Self::Halves => {
+                let (left, right) = head.split_at_mut(sines.len());
+                let pairs = left.iter_mut().zip(right).zip(sines.iter().zip(cosines));
+                for ((left, right), (sine, cosine)) in pairs {
+                    (*left, *right) =
+                        (*left * cosine - *right * sine, *right * cosine + *left * sine);
                 }
-                RotaryStyle::Pairs => {
-                    let pairs = head.as_chunks_mut::<2>().0.iter_mut();
-                    for ([left, right], (sine, cosine)) in pairs.zip(sines.iter().zip(&cosines)) {
-                        (*left, *right) =
-                            (*left * cosine - *right * sine, *right * cosine + *left * sine);
-                    }
+            }
+            Self::Pairs => {
+                let pairs = head.as_chunks_mut::<2>().0.iter_mut();
+                for ([left, right], (sine, cosine)) in pairs.zip(sines.iter().zip(cosines)) {
+                    (*left, *right) =
+                        (*left * cosine - *right * sine, *right * cosine + *left * sine);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde::Serialize;
 
 use crate::model::Sampling;
@@ -148,7 +148,8 @@ impl Loaded {
             max_tokens: n_steps,
             stop: Vec::new(),
         };
-        let samplers: Vec<Sampler> = (0..n).map(|idx| Sampler::new(&sampling, 1, idx)).collect();
+        let samplers: Vec<Sampler> =
+            (0..n).map(|idx| Sampler::new(&sampling, (1, idx), ops.isa())).collect();
         let mut owns = Vec::with_capacity(n);
         for _ in 0..n {
             owns.push(ops.branch(prompt, n_prompt)?);
@@ -164,11 +165,11 @@ impl Loaded {
             });
             let sequences = sequences.collect();
             let logits = decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
-            let rows = logits.chunks_exact(n_vocab).zip(&samplers);
-            for (id, (row, sampler)) in ids.iter_mut().zip(rows) {
-                let drawn = sampler.draw(row, None, step).context("the logits are no numbers")?;
+            let rows = logits.chunks_exact(n_vocab).zip(&samplers).zip(&mut ids);
+            ops.for_each(rows.collect(), |((logits, sampler), id)| {
+                let drawn = sampler.draw(logits, None, step).expect("the logits are numbers");
                 *id = drawn.token;
-            }
+            });
         }
         Ok((n * n_steps) as f64 / started.elapsed().as_secs_f64())
     }

@@ -15,7 +15,7 @@ use crate::model::kernels::kv::{AttentionShape, KvSegment};
 use crate::model::kernels::packed::PackedMatrix;
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
-use crate::model::kernels::rotary::{Rotary, RotaryStyle};
+use crate::model::kernels::rotary::{Rotary, RotaryStyle, Turns};
 use crate::model::kernels::team::Team;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Linear, Ops, SequenceRows};
@@ -68,10 +68,6 @@ impl Cpu {
         })
     }
 
-    pub const fn isa(&self) -> Isa {
-        self.team.isa()
-    }
-
     pub fn n_threads(&self) -> usize {
         self.team.n_threads()
     }
@@ -92,6 +88,15 @@ impl Ops for Cpu {
     type Matrix = PackedMatrix;
     type Vector = Vec<f32>;
     type Segment = KvSegment;
+    type Turns = Turns;
+
+    fn isa(&self) -> Isa {
+        self.team.isa()
+    }
+
+    fn for_each<T: Send>(&self, tasks: Vec<T>, work: impl Fn(T) + Sync) {
+        self.team.for_each(tasks, work);
+    }
 
     fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<PackedMatrix> {
         let &[n_out, n_in] = stored.shape.as_slice() else {
@@ -204,8 +209,12 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn rotate(&self, x: &mut CpuTensor, positions: &[usize]) -> anyhow::Result<()> {
-        self.rotary.rotate(&self.team, &mut x.values, self.shape.head_dim, positions);
+    fn turns(&self, positions: &[usize]) -> anyhow::Result<Turns> {
+        Ok(self.rotary.turns(positions))
+    }
+
+    fn rotate(&self, x: &mut CpuTensor, turns: &Turns) -> anyhow::Result<()> {
+        turns.apply(&self.team, &mut x.values, self.shape.head_dim);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::model::kernels::Isa;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::weights::{StoredTensor, Weights};
 
@@ -23,6 +24,13 @@ pub trait Ops: Send + Sync + 'static {
     type Matrix: Send + Sync;
     type Vector: Send + Sync;
     type Segment: Send + Sync;
+    /// How far the heads of a batch's rows are rotated.
+    type Turns: Send;
+
+    /// The instructions of what is computed on the CPU: drawing tokens.
+    fn isa(&self) -> Isa;
+    /// Does every task, in any order and at the same time where there are threads for it.
+    fn for_each<T: Send>(&self, tasks: Vec<T>, work: impl Fn(T) + Sync);
 
     fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Self::Matrix>;
     fn load_vector(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Self::Vector>;
@@ -56,8 +64,9 @@ pub trait Ops: Send + Sync + 'static {
     ) -> anyhow::Result<()>;
     /// Root-mean-square norm of each head of each row.
     fn norm_heads(&self, x: &mut Self::Tensor, weight: &Self::Vector) -> anyhow::Result<()>;
-    /// Rotates each head of row `i` by `positions[i]`.
-    fn rotate(&self, x: &mut Self::Tensor, positions: &[usize]) -> anyhow::Result<()>;
+    /// The turns of rows at `positions`; all layers have the same.
+    fn turns(&self, positions: &[usize]) -> anyhow::Result<Self::Turns>;
+    fn rotate(&self, x: &mut Self::Tensor, turns: &Self::Turns) -> anyhow::Result<()>;
     /// Remembers keys and values in the sequences' own segments, and lets every query attend to
     /// its sequence up to itself.
     fn attend(
@@ -194,6 +203,7 @@ impl<O: Ops> Decoder<O> {
             .iter()
             .flat_map(|sequence| sequence.start..sequence.start + sequence.n_rows)
             .collect();
+        let turns = ops.turns(&positions)?;
         let mut x = ops.embed(&self.embedding.matrix, batch.ids)?;
         for (idx, layer) in self.layers.iter().enumerate() {
             let input = ops.normed(&x, &layer.attn_norm)?;
@@ -203,8 +213,8 @@ impl<O: Ops> Decoder<O> {
                 ops.norm_heads(&mut q, q_norm)?;
                 ops.norm_heads(&mut k, k_norm)?;
             }
-            ops.rotate(&mut q, &positions)?;
-            ops.rotate(&mut k, &positions)?;
+            ops.rotate(&mut q, &turns)?;
+            ops.rotate(&mut k, &turns)?;
             let mixed = ops.attend(idx, [q, k, v], &mut batch.sequences)?;
             ops.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x)?;
 

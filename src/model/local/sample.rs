@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::model::constraint::Constraint;
+use crate::model::kernels::Isa;
 use crate::model::local::fork::{Fork, WIDTH};
 use crate::model::local::tokenizer::Tokenizer;
 use crate::model::sampler::{Drawn, Sampler};
@@ -32,7 +33,7 @@ impl Sample {
     /// Sample `idx` of a request.
     pub fn new(
         sampling: &Sampling,
-        (seed, idx): (u64, usize),
+        ((seed, idx), isa): ((u64, usize), Isa),
         constraint: Option<Constraint>,
         usage: Usage,
     ) -> Self {
@@ -41,7 +42,7 @@ impl Sample {
         let greedy = Sampling { temperature: 0.0, ..sampling.clone() };
         Self {
             idx,
-            sampler: Sampler::new(if is_distinct { &greedy } else { sampling }, seed, idx),
+            sampler: Sampler::new(if is_distinct { &greedy } else { sampling }, (seed, idx), isa),
             constraint,
             stop: stop.map(|text| text.clone().into_bytes()).collect(),
             max_tokens: sampling.max_tokens,
@@ -195,8 +196,7 @@ impl Sample {
     }
 
     fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> anyhow::Result<u32> {
-        let allowed: Option<Vec<u32>> =
-            self.constraint.as_mut().map(|constraint| constraint.allowed().iter().collect());
+        let allowed = self.constraint.as_mut().map(Constraint::allowed);
         let position = self.usage.completion_tokens;
         let forks_from = (self.logprob, position, self.usage.forced_tokens);
         let drawn = self
@@ -205,7 +205,7 @@ impl Sample {
             .context("the network's logits are no numbers")?;
         if let Some(forks) = &mut self.forks {
             let (before, at, n_forced) = forks_from;
-            let likeliest = Sampler::likeliest(logits, allowed.as_deref(), WIDTH + 1);
+            let likeliest = self.sampler.likeliest(logits, allowed.as_deref(), WIDTH + 1);
             let others = likeliest.into_iter().filter(|other| other.token != drawn.token);
             forks.extend(others.take(WIDTH).map(|Drawn { token, logprob }| Fork {
                 at,

@@ -2,12 +2,13 @@
 //! one batch that they join and leave as they start and end.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::constraint::Constraint;
+use crate::model::kernels::Isa;
 use crate::model::local::decoder::{Batch, Decoder, Ops, SequenceRows};
 use crate::model::local::fork::Forks;
 use crate::model::local::prefix::PrefixStore;
@@ -320,13 +321,12 @@ impl<O: Ops> Running<O> {
                 }
             }
             State::Samples(samples) => {
-                for slot in &mut samples.slots {
-                    if slot.sequence.is_some() {
-                        slot.n_seen += slot.pending.len();
-                        let logits = rows.next().context(MISSING)?;
-                        slot.draw(logits, &fixed.tokenizer, &self.job)?;
-                    }
+                let mut tasks = Vec::with_capacity(samples.slots.len());
+                for slot in samples.slots.iter_mut().filter(|slot| slot.sequence.is_some()) {
+                    slot.n_seen += slot.pending.len();
+                    tasks.push((slot, rows.next().context(MISSING)?));
                 }
+                draw_all(tasks, fixed, &self.job)?;
             }
             State::Scores(scorings) => {
                 let mut room = MAX_WANTED;
@@ -334,7 +334,8 @@ impl<O: Ops> Running<O> {
                     let n_rows = scoring.n_rows().min(room);
                     room -= n_rows;
                     for _ in 0..n_rows {
-                        scoring.judge(rows.next().context(MISSING)?)?;
+                        let logits = rows.next().context(MISSING)?;
+                        scoring.judge(fixed.decoder.ops().isa(), logits)?;
                     }
                 }
             }
@@ -371,15 +372,14 @@ impl<O: Ops> Running<O> {
                     let cached_tokens =
                         if idx == 0 { self.n_cached.min(prompt_tokens) } else { prompt_tokens };
                     let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
-                    let mut sample = Sample::new(sampling, (*seed, idx), constraint.clone(), usage);
+                    let which = ((*seed, idx), ops.isa());
+                    let mut sample = Sample::new(sampling, which, constraint.clone(), usage);
                     sample.open(&self.opening, &fixed.tokenizer)?;
                     let sequence = Some(branch()?);
-                    let n_seen = tokens.len();
                     let (pending, path) = (Vec::new(), Vec::new());
-                    let mut slot = Slot { sample, sequence, path, n_seen, pending };
-                    slot.draw(logits, &fixed.tokenizer, &self.job)?;
-                    slots.push(slot);
+                    slots.push(Slot { sample, sequence, path, n_seen: tokens.len(), pending });
                 }
+                draw_all(slots.iter_mut().map(|slot| (slot, logits)).collect(), fixed, &self.job)?;
                 State::Samples(Samples { slots, forks: Forks::default() })
             }
             Task::Score { continuations } => {
@@ -392,7 +392,8 @@ impl<O: Ops> Running<O> {
                         logprob: 0.0,
                     };
                     if let Some(&first) = tokens.first() {
-                        scoring.logprob = logprob_of(logits, first).context("no logits")?;
+                        scoring.logprob =
+                            logprob_of(ops.isa(), logits, first).context("no logits")?;
                     }
                     scorings.push(scoring);
                 }
@@ -465,6 +466,22 @@ impl<O: Ops> Running<O> {
     }
 }
 
+/// Draws the next token of several samples, each from its own logits.
+fn draw_all<O: Ops>(
+    tasks: Vec<(&mut Slot<O>, &[f32])>,
+    fixed: &Fixed<O>,
+    job: &Job,
+) -> anyhow::Result<()> {
+    let failed = Mutex::new(None);
+    fixed.decoder.ops().for_each(tasks, |(slot, logits)| {
+        if let Err(error) = slot.draw(logits, &fixed.tokenizer, job) {
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(Ok(()), Err)
+}
+
 impl<O: Ops> Slot<O> {
     /// Draws the next token, and lets go of what is remembered where it was the last.
     fn draw(&mut self, logits: &[f32], tokenizer: &Tokenizer, job: &Job) -> anyhow::Result<()> {
@@ -485,9 +502,9 @@ impl<O: Ops> Scoring<O> {
         self.tokens.len().saturating_sub(1) - self.n_seen
     }
 
-    fn judge(&mut self, logits: &[f32]) -> anyhow::Result<()> {
+    fn judge(&mut self, isa: Isa, logits: &[f32]) -> anyhow::Result<()> {
         self.n_seen += 1;
-        self.logprob += logprob_of(logits, self.tokens[self.n_seen]).context("no logits")?;
+        self.logprob += logprob_of(isa, logits, self.tokens[self.n_seen]).context("no logits")?;
         Ok(())
     }
 }
