@@ -186,6 +186,12 @@ impl Kernel for Task<'_> {
                             span.segment(position).group(self.layer, self.kv_head, position);
                         let at = group * head_dim;
                         for i in 0..head_dim {
+                            // Of the next block, the same place.
+                            if i.is_multiple_of(2) {
+                                let ahead = size_of_val(from_keys) * (BLOCK / GROUP);
+                                lanes.prefetch(&from_keys[i], ahead);
+                                lanes.prefetch(&from_values[i], ahead);
+                            }
                             lanes.store(lanes.halves(&from_keys[i]), &mut keys[at + i]);
                             lanes.store(lanes.halves(&from_values[i]), &mut values[at + i]);
                         }

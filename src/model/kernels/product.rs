@@ -15,7 +15,7 @@ const TILE_ROWS: usize = 4;
 
 /// Activation rows up to which weights are unpacked as they are multiplied; with more, unpacking
 /// them first into a small buffer takes less.
-const UNPACKED_ROWS: usize = 8;
+const UNPACKED_ROWS: usize = 16;
 
 /// Bytes of packed weights that are worth a task of their own.
 const TASK_BYTES: usize = 1 << 14;
@@ -50,7 +50,13 @@ pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<
     // Several tasks per thread even out what else the machine does; each task's share of the work
     // changes no result, since an output is computed by one task alone.
     let work = n_bytes * activations.rows().div_ceil(TILE_ROWS);
-    let n_tasks = (work / TASK_BYTES).clamp(1, 4 * n_threads);
+    // One row waits for memory, which is read fastest in long runs.
+    let per_thread = match activations.rows() {
+        1 => 2,
+        2..64 => 4,
+        _ => 8,
+    };
+    let n_tasks = (work / TASK_BYTES).clamp(1, per_thread * n_threads);
     let mut tasks = Vec::with_capacity(n_tasks + products.len());
     for product in products {
         let Product { matrix, bias, store, out } = product;
@@ -117,11 +123,7 @@ impl Task<'_> {
             sums.fill([[0.0; LANES]; 2]);
             let sums = sums.as_mut_slice();
             dispatch(isa, Panels::<F> { blocks, activations, sums });
-            for (row, sums) in sums.iter().enumerate() {
-                for (idx, sums) in sums.iter().enumerate().take(n_panels - 2 * pair) {
-                    self.finish(2 * pair + idx, row, sums);
-                }
-            }
+            self.finish::<{ 2 * LANES }>(pair, sums.iter().map(|sums| sums.as_flattened()));
         }
     }
 
@@ -140,38 +142,30 @@ impl Task<'_> {
         {
             sums.fill([0.0; LANES]);
             dispatch(isa, PlainPanel::<P> { columns, activations, sums: &mut sums });
-            for (row, sums) in sums.iter().enumerate() {
-                self.finish(panel, row, sums);
-            }
+            self.finish::<LANES>(panel, sums.iter().map(|sums| sums.as_slice()));
         }
     }
 
-    /// Writes the sums of one row and 16 outputs, or of the last few.
-    fn finish(&mut self, panel: usize, row: usize, sums: &[f32; LANES]) {
-        let first = panel * LANES;
-        let out = &mut self.out[row][first..];
+    /// Writes the sums of the `idx`-th `N` outputs, or of the last few, of all rows.
+    fn finish<'s, const N: usize>(&mut self, idx: usize, sums: impl Iterator<Item = &'s [f32]>) {
+        let first = idx * N;
         let bias = self.bias.map(|bias| &bias[first..]);
-        match (out.first_chunk_mut(), bias.map(|bias| bias.first_chunk())) {
-            (Some(out), None) => write(out, sums, None, self.store),
-            (Some(out), Some(Some(bias))) => write(out, sums, Some(bias), self.store),
-            _ => {
-                let mut last = [0.0; LANES];
-                let n = out.len();
-                last[..n].copy_from_slice(out);
-                let bias = bias.map(|bias| array::from_fn(|i| bias.get(i).copied().unwrap_or(0.0)));
-                write(&mut last, sums, bias.as_ref(), self.store);
-                out.copy_from_slice(&last[..n]);
+        for (out, sums) in self.out.iter_mut().zip(sums) {
+            let mut sums: [f32; N] = *sums.first_chunk().expect("a sum for each output");
+            if let Some(bias) = bias {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+            }
+            let out = &mut out[first..];
+            match (self.store, out.first_chunk_mut::<N>()) {
+                (Store::Set, Some(out)) => *out = sums,
+                (Store::Add, Some(out)) => {
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
+                (Store::Set, None) => out.copy_from_slice(&sums[..out.len()]),
+                (Store::Add, None) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
             }
         }
     }
-}
-
-fn write(out: &mut [f32; LANES], sums: &[f32; LANES], bias: Option<&[f32; LANES]>, store: Store) {
-    let sums = bias.map_or(*sums, |bias| array::from_fn(|i| sums[i] + bias[i]));
-    *out = match store {
-        Store::Set => sums,
-        Store::Add => array::from_fn(|i| out[i] + sums[i]),
-    };
 }
 
 /// The product of all activation rows with 32 rows of weights.
@@ -189,14 +183,24 @@ impl<F: Format> Kernel for Panels<'_, F> {
         let Self { blocks: [left, right], activations, sums } = self;
         let n_across = left.len();
         let chunks = left.chunks(CHUNK / F::PARTS).zip(right.chunks(CHUNK / F::PARTS)).enumerate();
+        // Few rows take weights as fast as they come, and a panel is too short for the processor
+        // to foresee what follows it.
+        let ahead = 2 * n_across * size_of::<F::Block>();
+        let prefetch = |blocks: [&[F::Block]; 2]| {
+            for block in blocks.into_iter().flatten() {
+                lanes.prefetch(block, ahead);
+            }
+        };
         if activations.rows() <= UNPACKED_ROWS {
             for (chunk, (left, right)) in chunks {
-                multiply_chunk::<L, F>(lanes, [left, right], n_across, activations, chunk, sums);
+                prefetch([left, right]);
+                multiply_chunk::<L, F>(lanes, [left, right], activations, chunk, sums);
             }
             return;
         }
         let mut tiles = [[Tile::EMPTY; CHUNK], [Tile::EMPTY; CHUNK]];
         for (chunk, (left, right)) in chunks {
+            prefetch([left, right]);
             let n_parts = left.len() * F::PARTS;
             for (tiles, blocks) in tiles.iter_mut().zip([left, right]) {
                 for (i, tile) in tiles[..n_parts].iter_mut().enumerate() {
@@ -204,7 +208,7 @@ impl<F: Format> Kernel for Panels<'_, F> {
                 }
             }
             let tiles = [&tiles[0][..n_parts], &tiles[1][..n_parts]];
-            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, 0, activations, chunk, sums);
+            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, chunk, sums);
         }
     }
 }
@@ -214,13 +218,11 @@ impl<F: Format> Kernel for Panels<'_, F> {
 fn multiply_chunk<L: Lanes, F: Format>(
     lanes: L,
     blocks: [&[F::Block]; 2],
-    n_across: usize,
     activations: &Activations,
     chunk: usize,
     sums: &mut [[[f32; LANES]; 2]],
 ) {
     let parts = |row: usize| activations.parts(chunk, row);
-    let sums_len = sums.len();
     let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
     let mut first = 0;
     for sums in tiles {
@@ -240,16 +242,7 @@ fn multiply_chunk<L: Lanes, F: Format>(
             multiply_panels::<L, F, 2>(lanes, blocks, [parts(first), parts(first + 1)], &mut sums);
             [*a, *b] = sums;
         }
-        [a] => {
-            if sums_len == 1 {
-                // One row takes weights as fast as they come, and a panel is too short for the
-                // processor to foresee what follows it.
-                for block in blocks.into_iter().flatten() {
-                    lanes.prefetch(block, 2 * n_across * size_of::<F::Block>());
-                }
-            }
-            multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a));
-        }
+        [a] => multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a)),
         _ => {}
     }
 }

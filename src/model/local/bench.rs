@@ -70,7 +70,7 @@ pub fn bench(
     );
     ensure!(0 < plan.n_repeats, "nothing is measured zero times");
     // Once for the caches, the page tables and the processor's clock.
-    loaded.prefill(64)?;
+    loaded.prefill(&loaded.prompt(64)?)?;
     let best = |run: &dyn Fn() -> anyhow::Result<f64>| -> anyhow::Result<f64> {
         let mut best = 0.0_f64;
         for _ in 0..plan.n_repeats {
@@ -82,15 +82,16 @@ pub fn bench(
     for &size in &plan.prefill {
         tell(&format!("prompt of {size} tokens"));
         let run = || {
+            let ids = loaded.prompt(size)?;
             let started = Instant::now();
-            loaded.prefill(size)?;
+            loaded.prefill(&ids)?;
             Ok(size as f64 / started.elapsed().as_secs_f64())
         };
         prefill.push(Figure { size, tokens_per_second: best(&run)? });
     }
     let mut decode = Vec::new();
     if !plan.batches.is_empty() {
-        let prompt = Arc::new(loaded.prefill(plan.n_prompt)?.0);
+        let prompt = Arc::new(loaded.prefill(&loaded.prompt(plan.n_prompt)?)?.0);
         for &size in &plan.batches {
             tell(&format!("{size} sequences from a prompt of {} tokens", plan.n_prompt));
             let run = || loaded.decode(&prompt, plan.n_prompt, size, plan.n_decoded);
@@ -110,10 +111,15 @@ pub fn bench(
 type Segment = crate::model::kernels::kv::KvSegment;
 
 impl Loaded {
-    /// Computes a prompt of any text, and the logits after it.
-    fn prefill(&self, n_tokens: usize) -> anyhow::Result<(Segment, Vec<f32>)> {
-        let n_vocab = self.decoder.config.n_vocab;
-        let ids: Vec<u32> = (0..n_tokens).map(|i| (i * 7919 % n_vocab) as u32).collect();
+    /// A prompt of source code.
+    fn prompt(&self, n_tokens: usize) -> anyhow::Result<Vec<u32>> {
+        let text = self.tokenizer.encode(include_str!("scheduler.rs"))?;
+        Ok(text.into_iter().cycle().take(n_tokens).collect())
+    }
+
+    /// Computes a prompt, and the logits after it.
+    fn prefill(&self, ids: &[u32]) -> anyhow::Result<(Segment, Vec<f32>)> {
+        let n_tokens = ids.len();
         let mut own = self.decoder.ops().new_segment()?;
         let mut logits = Vec::new();
         for (idx, ids) in ids.chunks(PREFILL_ROWS).enumerate() {
