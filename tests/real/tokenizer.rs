@@ -49,10 +49,10 @@ fn ids_of_the_small_model_are_those_of_transformers() {
     check(&small_model(), "smollm");
 }
 
-/// For the bigger models, which `checks/token_ids.sh` obtains.
 #[test]
+#[ignore = "needs the bigger models: checks/token_ids.sh obtains them"]
 fn ids_of_qwen_models_are_those_of_transformers() {
-    let Some(models) = std::env::var_os("SORFT_CHECK_QWEN_MODELS") else { return };
+    let models = std::env::var_os("SORFT_CHECK_QWEN_MODELS").expect("paths of the models");
     for model in std::env::split_paths(&models) {
         check(&model, "qwen2");
     }

@@ -11,12 +11,13 @@ pub(super) const CHUNK: usize = 8;
 const SMALL: usize = 1 << 12;
 
 /// In which form a product wants its input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// For quantized weights.
     Int8,
     /// For F32, F16 and BF16 weights.
     Float,
+    #[default]
     Both,
 }
 
@@ -65,7 +66,7 @@ impl ActivationPart {
 ///
 /// The buffers are reused: keep one value per place in the layer and fill it again. Values must be
 /// finite.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Activations {
     rows: usize,
     cols: usize,
@@ -75,10 +76,6 @@ pub struct Activations {
 }
 
 impl Activations {
-    pub const fn new() -> Self {
-        Self { rows: 0, cols: 0, form: Form::Both, parts: Vec::new(), floats: Vec::new() }
-    }
-
     /// Takes `values`, rows of `cols` (a multiple of 32 for [`Form::Int8`]).
     ///
     /// # Panics
@@ -157,7 +154,7 @@ impl Activations {
             let chunks = self.parts.chunks_mut(CHUNK * rows.max(1)).enumerate();
             share(team, len, chunks, |(idx, parts)| {
                 let first = idx * CHUNK * PART;
-                dispatch(isa, QuantizeChunk { input, cols, first, parts, rows });
+                dispatch(isa, QuantizeChunk { input, cols, first, rows, parts });
             });
         }
         if form.has_floats() {

@@ -142,7 +142,7 @@ impl Task<'_> {
         {
             sums.fill([0.0; LANES]);
             dispatch(isa, PlainPanel::<P> { columns, activations, sums: &mut sums });
-            self.finish::<LANES>(panel, sums.iter().map(|sums| sums.as_slice()));
+            self.finish::<LANES>(panel, sums.iter().map(<[f32; LANES]>::as_slice));
         }
     }
 

@@ -155,13 +155,13 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut looks = 0_u32;
-        while self.0.state.load(Ordering::Acquire) % OPEN != 0 {
+        while !self.0.state.load(Ordering::Acquire).is_multiple_of(OPEN) {
             looks += 1;
             // Who is waited for may need this very processor.
             if looks.is_multiple_of(16 * LOOKS) {
-                thread::yield_now()
+                thread::yield_now();
             } else {
-                std::hint::spin_loop()
+                std::hint::spin_loop();
             }
         }
         *lock(&self.0.work) = None;
@@ -193,7 +193,7 @@ impl Shared {
         loop {
             for _ in 0..LOOKS {
                 let state = self.state.load(Ordering::Acquire);
-                if state / STEP != last && state & OPEN != 0 {
+                if is_news(state, last) {
                     return Some(state / STEP);
                 }
                 std::hint::spin_loop();
@@ -205,9 +205,7 @@ impl Shared {
                 self.n_asleep.fetch_add(1, Ordering::SeqCst);
                 // Looked at once more, since work that came before the line above wakes nobody.
                 let state = self.state.load(Ordering::SeqCst);
-                if !(state / STEP != last && state & OPEN != 0)
-                    && !self.is_over.load(Ordering::SeqCst)
-                {
+                if !is_news(state, last) && !self.is_over.load(Ordering::SeqCst) {
                     thread::park();
                 }
                 self.n_asleep.fetch_sub(1, Ordering::SeqCst);
@@ -221,6 +219,11 @@ impl Shared {
         let join = |state: u64| (state / STEP == number && state & OPEN != 0).then_some(state + 1);
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, join).is_ok()
     }
+}
+
+/// Whether there is work to join after that numbered `last`.
+fn is_news(state: u64, last: u64) -> bool {
+    state / STEP != last && state & OPEN != 0
 }
 
 /// What is under these locks is whole at every moment, also after a panic.

@@ -89,7 +89,7 @@ fn product(isa: Isa, matrix: &PackedMatrix, inputs: &[f32]) -> Vec<f32> {
 }
 
 fn product_with(team: &Team, matrix: &PackedMatrix, inputs: &[f32]) -> Vec<f32> {
-    let mut activations = Activations::new();
+    let mut activations = Activations::default();
     activations.quantize(team, inputs, matrix.cols(), matrix.form());
     let mut out = vec![f32::NAN; activations.rows() * matrix.rows()];
     let product = Product { matrix, bias: None, store: Store::Set, out: &mut out };
@@ -243,7 +243,7 @@ fn bias_and_residual_are_added_after_the_product() {
     let (inputs, bias, residual) =
         (numbers.floats(2 * cols), numbers.floats(rows), numbers.floats(2 * rows));
     let plain = product(Isa::best(), &matrix, &inputs);
-    let mut activations = Activations::new();
+    let mut activations = Activations::default();
     let team = team(Isa::best());
     activations.quantize(&team, &inputs, cols, Form::Both);
     let mut out = residual.clone();
@@ -265,7 +265,7 @@ fn norm_and_gate_are_those_of_their_definitions() {
     let identity = PackedMatrix::pack(QuantType::F32, cols, cols, &bytes).unwrap();
     for isa in available() {
         let team = team(isa);
-        let mut activations = Activations::new();
+        let mut activations = Activations::default();
         let mut found = vec![0.0; values.len()];
         activations.quantize_normed(&team, &values, (&weight, 1e-6), Form::Float);
         let product = Product { matrix: &identity, bias: None, store: Store::Set, out: &mut found };

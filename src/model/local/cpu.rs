@@ -148,19 +148,19 @@ impl Ops for Cpu {
     }
 
     fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<Activations> {
-        let mut input = Activations::new();
+        let mut input = Activations::default();
         input.quantize_normed(&self.team, &x.values, (weight, self.rms_eps), self.form());
         Ok(input)
     }
 
     fn gated(&self, gate: CpuTensor, up: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::new();
+        let mut input = Activations::default();
         input.quantize_gated(&self.team, (&gate.values, &up.values), gate.width, self.form());
         Ok(input)
     }
 
     fn plain(&self, x: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::new();
+        let mut input = Activations::default();
         input.quantize(&self.team, &x.values, x.width, self.form());
         Ok(input)
     }

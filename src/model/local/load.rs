@@ -60,7 +60,7 @@ struct Parts {
 }
 
 /// A loaded network with what belongs to it.
-pub(super) struct Loaded {
+pub struct Loaded {
     pub info: EngineInfo,
     pub decoder: Decoder<Cpu>,
     pub tokenizer: Arc<Tokenizer>,
@@ -68,7 +68,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn read(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
+    pub fn read(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
         let parts = if path.is_dir() { read_folder(path)? } else { read_gguf(path)? };
         let Parts { mut config, weights, tokenizer, template } = parts;
         if let Some(max_context) = options.max_context {
@@ -99,7 +99,7 @@ impl Loaded {
 }
 
 /// How much goes through the network at once.
-pub(super) const PREFILL_ROWS: usize = 256;
+pub const PREFILL_ROWS: usize = 256;
 
 impl LocalEngine {
     /// Loads a GGUF file, or a Hugging Face directory.

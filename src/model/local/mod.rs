@@ -9,6 +9,7 @@ pub mod decoder;
 pub mod engine;
 pub mod fork;
 pub mod gguf;
+pub mod judge;
 pub mod load;
 pub mod prefix;
 pub mod safetensors;
