@@ -14,7 +14,7 @@ use crate::commands::output::{write_json, write_stdout_bytes};
 use crate::commands::progress::ProgressView;
 use crate::model::Usage;
 use crate::pipeline::judge::by_path;
-use crate::pipeline::locate::{Places, render_lines};
+use crate::pipeline::places::{Places, render_lines};
 use crate::pipeline::repair::Solution;
 use crate::repo::blob::BlobId;
 use crate::write::apply::write_changes;

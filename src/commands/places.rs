@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::index::Index;
 use crate::index::outline::SymbolKind;
-use crate::pipeline::locate::{LineSet, Places};
+use crate::pipeline::places::{LineSet, Places};
 use crate::repo::path::RepoPath;
 use crate::stage::function::SymbolId;
 

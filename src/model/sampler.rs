@@ -231,6 +231,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::model::Variety;
 
     fn sampling(temperature: f64) -> Sampling {
         Sampling {
@@ -290,6 +291,24 @@ mod tests {
         assert_eq!(sampler.draw(&[0.0, 1.0], Some(&set(&[])), 0), None);
         assert_eq!(sampler.draw(&[f32::NEG_INFINITY; 2], None, 0), None);
         assert_eq!(sampler.draw(&[f32::NAN; 2], None, 0), None);
+    }
+
+    #[test]
+    fn the_likeliest_come_in_order_with_their_probabilities() {
+        let logits: Vec<f32> = [0.4_f32, 0.1, 0.2, 0.3].map(f32::ln).into();
+        let sampler = Sampler::new(&sampling(0.0), (0, 0), Isa::best());
+        let likeliest = sampler.likeliest(&logits, None, 3);
+        let shown: Vec<String> = likeliest
+            .iter()
+            .map(|drawn| format!("{} {:.2}", drawn.token, drawn.logprob.exp()))
+            .collect();
+        assert_eq!(shown, ["0 0.40", "3 0.30", "2 0.20"]);
+        let mut many = vec![0.0; 5_000];
+        many[4_000] = 3.0;
+        many[4_001] = 2.0;
+        let tokens = sampler.likeliest(&many, None, 3).into_iter().map(|drawn| drawn.token);
+        assert_eq!(tokens.collect::<Vec<_>>(), [4_000, 4_001, 0]);
+        assert!(sampler.likeliest(&[f32::NEG_INFINITY; 2], None, 3).is_empty());
     }
 
     #[test]

@@ -164,7 +164,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::Sampling;
+    use crate::model::{Sampling, Variety};
     use crate::prompt::{EstimateTokens, Message, Role};
     use crate::run::row::CallOutcome;
 

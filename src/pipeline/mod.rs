@@ -4,6 +4,7 @@ pub mod calls;
 pub mod candidate;
 pub mod judge;
 pub mod locate;
+pub mod places;
 pub mod progress;
 pub mod repair;
 pub mod settings;

@@ -27,6 +27,9 @@ pub struct Settings {
     /// Runs of code that edits are tried on where tests judge, besides the line stage's answers:
     /// so many of symbols that the issue names, and so many of the chosen ones.
     pub reserve_places: usize,
+    /// Whether lines outside the chosen symbols are left out of the line stage's answers: a small
+    /// model names imports too often.
+    pub keeps_to_symbols: bool,
     /// Completions of the line stage; each distinct answer gets edits of its own.
     pub location_samples: usize,
     /// Completions of the edit stage for each location answer; the first is greedy.
@@ -53,6 +56,7 @@ impl Settings {
             max_files: 3,
             max_symbols: 8,
             reserve_places: 4,
+            keeps_to_symbols: effort == Effort::Quick,
             location_samples,
             edit_samples,
             temperature: 0.8,

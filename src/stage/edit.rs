@@ -733,15 +733,13 @@ mod tests {
 
             # Task
             Change this code to resolve the issue.
-            Write one code block with one edit. SEARCH repeats whole lines of the code above, with their indentation; REPLACE holds the lines to put in their place. Example:
+            Write one code block with one edit. SEARCH repeats whole lines of the code above, with their indentation; REPLACE holds the lines to put in their place. Format:
             ```
-            ### src/shop/cart.py
+            ### PATH
             <<<<<<< SEARCH
-                def total(self):
-                    return self.net
+            lines of the code above
             =======
-                def total(self):
-                    return self.net + self.tax
+            lines in their place
             >>>>>>> REPLACE
             ```"#]].assert_eq(&prompt.messages[1].content);
     }

@@ -10,10 +10,10 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde::Serialize;
 
-use crate::model::Sampling;
 use crate::model::local::decoder::{Batch, Ops, SequenceRows};
 use crate::model::local::load::{Loaded, LocalOptions, PREFILL_ROWS};
 use crate::model::sampler::Sampler;
+use crate::model::{Sampling, Variety};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -153,6 +153,7 @@ impl Loaded {
             min_p: 0.0,
             max_tokens: n_steps,
             stop: Vec::new(),
+            variety: Variety::Independent,
         };
         let samplers: Vec<Sampler> =
             (0..n).map(|idx| Sampler::new(&sampling, (1, idx), ops.isa())).collect();

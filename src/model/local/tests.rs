@@ -1,7 +1,7 @@
 //! The engine as a whole, on tiny random models whose logits transformers computed
 //! (`checks/tiny_models.py`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::model::local::engine::LocalEngine;
 use crate::model::local::load::LocalOptions;
 use crate::model::local::safetensors::SafetensorsFiles;
 use crate::model::local::weights::Weights;
-use crate::model::{Completion, Event, Finish, Generate, Request, Sampling};
+use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Variety};
 use crate::prompt::{Message, Prompt, Role};
 
 #[derive(Deserialize)]
@@ -203,6 +203,47 @@ async fn same_request_gives_same_bytes_whatever_runs_beside_it() {
     )
     .await;
     assert_eq!(texts(&single)[0], texts(&alone)[0]);
+}
+
+#[tokio::test]
+async fn distinct_completions_begin_with_the_greedy_one_and_leave_known_ones_where_it_is_likely() {
+    let engine = engine(&LocalOptions::default());
+    let greedy = generate(&engine, &request("fix the bug", 1, 0.0)).await;
+    let mut wanted = request("fix the bug", 20, 1.0);
+    wanted.sampling.variety = Variety::Distinct;
+    let all = generate(&engine, &wanted).await;
+    assert_eq!((&all[0].bytes, all[0].logprob), (&greedy[0].bytes, greedy[0].logprob));
+    assert_eq!(texts(&all).iter().collect::<BTreeSet<_>>().len(), 20, "all differ");
+
+    // What a completion is said to cost is what the network says of its text.
+    for completion in &all[1..] {
+        let prompt = &wanted.prompt;
+        let [judged] =
+            engine.score(prompt, &texts(&[completion.clone()])).unwrap().await.unwrap()[..]
+        else {
+            panic!("one score");
+        };
+        assert_eq!(completion.finish, Finish::Length, "nothing but the text was drawn");
+        assert!((completion.logprob.unwrap() - judged).abs() < 1e-4);
+    }
+
+    // Fewer are the first of more, and the seed plays no part.
+    let mut fewer = Request { seed: 12, ..wanted.clone() };
+    fewer.sampling.n = 9;
+    assert_eq!(texts(&generate(&engine, &fewer).await), texts(&all)[..9]);
+}
+
+#[tokio::test]
+async fn where_fewer_texts_are_possible_the_greedy_one_repeats() {
+    let engine = engine(&LocalOptions::default());
+    let text = |text: &str| Node::Text(text.to_owned());
+    let start = Node::Choice(vec![text("src/a.py"), text("src/bb.py"), text("lib.py")]);
+    let grammar = Grammar { start, rules: BTreeMap::new() };
+    let mut wanted = Request { grammar: Some(grammar), ..request("where", 5, 1.0) };
+    wanted.sampling.variety = Variety::Distinct;
+    let texts = texts(&generate(&engine, &wanted).await);
+    assert_eq!(texts[..3].iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(texts[3..], [&*texts[0], &*texts[0]]);
 }
 
 #[tokio::test]

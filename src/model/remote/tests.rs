@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, Request as Received, ResponseTemplate};
 use crate::grammar::{Grammar, Node};
 use crate::model::remote::endpoint::{ApiKey, Dialect, Endpoint};
 use crate::model::remote::{RemoteEngine, RemoteOptions};
-use crate::model::{Completion, Event, Finish, Generate, Request, Sampling};
+use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Variety};
 use crate::prompt::{Message, Prompt, Role};
 
 const CHAT: &str = "/v1/chat/completions";
