@@ -58,12 +58,13 @@ impl Draw {
         is_repeat: false,
     };
 
-    /// The same draw once more, for `n` of its completions that were no use; greedy and distinct
-    /// ones would only repeat themselves, and nothing is drawn a third time.
-    pub fn again(&self, n: usize) -> Option<Self> {
+    /// A draw in place of `n` completions of this one that were no use: as `variety` says, since
+    /// a model that copies what it was shown does so again. Greedy and distinct completions would
+    /// only repeat themselves, and nothing is drawn a third time.
+    pub fn again(&self, n: usize, variety: Variety) -> Option<Self> {
         let is_random = self.temperature > 0.0 && !self.is_repeat;
-        let first_sample = self.first_sample + self.n as u64;
-        let repeat = Self { call: self.call + 1, first_sample, n, is_repeat: true, ..*self };
+        let (call, first_sample) = (self.call + 1, self.first_sample + self.n as u64);
+        let repeat = Self { call, first_sample, n, variety, is_repeat: true, ..*self };
         (is_random && 0 < n).then_some(repeat)
     }
 }

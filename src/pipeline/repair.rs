@@ -92,7 +92,11 @@ pub async fn repair(
                 n_unchanged += usize::from(is_unchanged(&sample));
                 collect(&mut pool, calls, context, &shown, sample);
             }
-            if let Some(again) = draw.again(n_unchanged) {
+            let variety = match calls.engine.info().gives_distinct {
+                true => Variety::Distinct,
+                false => Variety::Independent,
+            };
+            if let Some(again) = draw.again(n_unchanged, variety) {
                 draws.push_back(again);
             }
             if let Some(judge) = bench.judge {
