@@ -11,7 +11,7 @@ shift
 if [ ! -d "$venv" ]; then
     python3 -m venv "$venv"
     CMAKE_GENERATOR="Unix Makefiles" "$venv/bin/pip" install \
-        torch transformers gguf sentencepiece "llama-cpp-python==0.3.36"
+        torch transformers accelerate gguf sentencepiece "llama-cpp-python==0.3.36"
 fi
 cargo build --release --example judge --bin sorft
 for model in "$@"; do
