@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use anyhow::Context as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::index::outline::{LineSpan, Symbol, SymbolKind};
 use crate::index::retrieval::RankedSymbol;
@@ -24,7 +24,7 @@ use crate::stage::profile::Stages;
 use crate::stage::{Context, Stage, StageKind};
 
 /// Where the change belongs, as far as it is known; what the user gave skips its stage.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Places {
     /// The most important first.
     pub files: Vec<RepoPath>,
@@ -53,7 +53,7 @@ impl Places {
 }
 
 /// One answer of the line stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineSet {
     /// 1-based.
     pub lines: Vec<(RepoPath, u32)>,
@@ -204,7 +204,7 @@ async fn locate_lines(
     let kind = StageKind::Line;
     let (prompt, shown) = stages
         .line
-        .prompt(context, symbols, calls.engine.counter())
+        .prompt(context, symbols, calls.counter())
         .context("building the line prompt")?;
     let mut samples = Vec::new();
     for draw in draws(settings, settings.location_samples, 0) {
@@ -258,7 +258,7 @@ async fn ask_once<S: Stage>(
     input: &S::Input,
 ) -> anyhow::Result<Sample<S::Answer>> {
     let (prompt, shown) = stage
-        .prompt(context, input, calls.engine.counter())
+        .prompt(context, input, calls.counter())
         .with_context(|| format!("building the {} prompt", S::KIND.name()))?;
     announce(calls, S::KIND, &prompt, 1);
     let mut samples = calls.ask(stage, &prompt, &shown, Draw::GREEDY).await?;
@@ -287,7 +287,7 @@ pub(crate) fn draws(settings: &Settings, n: usize, set: u64) -> Vec<Draw> {
 }
 
 pub(crate) fn announce(calls: &Calls<'_>, stage: StageKind, prompt: &Prompt, n: usize) {
-    let counter = calls.engine.counter();
+    let counter = calls.counter();
     let prompt_tokens = prompt.messages.iter().map(|message| counter.count(&message.content)).sum();
     (calls.listener)(Progress::Asking { stage, prompt_tokens, n });
 }
