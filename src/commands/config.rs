@@ -25,6 +25,10 @@ enum ConfigCommand {
 
 /// Show every setting, its value and where it comes from
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft config show
+  sorft config show ~/code/project --explain")]
 pub struct ShowArgs {
     /// Folder whose `sorft.yaml` counts
     #[arg(default_value = ".")]

@@ -20,6 +20,10 @@ use crate::sandbox::{Limits, Sandbox, SandboxOptions};
 
 /// Tell what is found: models, processor, git, Python, sandbox, folders, test commands
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft doctor
+  sorft doctor ~/code/project --format json")]
 pub struct DoctorArgs {
     /// Folder with the code
     #[arg(default_value = ".")]
@@ -187,7 +191,12 @@ fn repository(root: &Path) -> Finding {
         Ok(Some(git)) if git.prefix.is_empty() => good("repository", "git".to_owned()),
         Ok(Some(git)) => fact("repository", format!("git, in its folder `{}`", git.prefix)),
         Ok(None) => fact("repository", "a plain folder (no `--branch`, no revisions)".to_owned()),
-        Err(error) => missing("repository", format!("{error:#}"), "see above"),
+        Err(error) => Finding {
+            topic: "repository",
+            state: State::Missing,
+            found: format!("{error:#}").replace("\nhint:", &format!("\n{:17} hint:", "")),
+            hint: None,
+        },
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::model::{SourceArgs, obtain_with_progress};
+use crate::commands::run_record::find_run;
 use crate::commands::settings::Surroundings;
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
@@ -17,7 +18,6 @@ use crate::model::local::load::LocalOptions;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
 use crate::model::remote::{RemoteEngine, RemoteOptions};
 use crate::model::scripted::ScriptedEngine;
-use crate::prompt::EstimateTokens;
 
 /// Which engine.
 #[derive(Debug, Clone, Args)]
@@ -82,7 +82,11 @@ pub fn open_engine(
     }
     let model = ModelRef::parse(config.model.as_deref().unwrap_or(DEFAULT_MODEL))?;
     if let ModelRef::Scripted(path) = &model {
-        return Ok(Arc::new(ScriptedEngine::open(path, Box::new(EstimateTokens))?));
+        let path = match path.to_str() {
+            Some(run) if !path.is_file() => find_run(run, &surroundings.folders)?,
+            _ => path.clone(),
+        };
+        return Ok(Arc::new(ScriptedEngine::open(&path)?));
     }
     let mut options = args.source.download_options()?;
     options.offline |= config.offline;

@@ -31,6 +31,9 @@ const MAX_CACHE_BYTES: u64 = 2 << 30;
 /// With --retrieval, and needing no model: in which place the ranking of files and of symbols puts
 /// what the gold patch changes, for every repository and overall, with 95 % intervals.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft eval swe-bench-dev.jsonl --repos ~/repos --retrieval")]
 pub struct EvalArgs {
     /// Records as JSON lines or one JSON array
     dataset: PathBuf,

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::commands::Outcome;
 use crate::commands::doctor::sandbox_limits;
 use crate::commands::engine::{EngineArgs, open_engine};
-use crate::commands::hand_over::{Handed, hand_over};
+use crate::commands::hand_over::{Handed, check_destination, hand_over};
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::issue::IssueArgs;
 use crate::commands::likely::{show_likely_places, write_likely_places};
@@ -24,6 +24,7 @@ use crate::index::Index;
 use crate::pipeline::calls::Calls;
 use crate::pipeline::judge::{Judge, JudgeOptions};
 use crate::pipeline::locate::locate;
+use crate::pipeline::places::Places;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::repair::{Bench, repair};
 use crate::sandbox::{Protection, Sandbox, SandboxOptions};
@@ -119,6 +120,7 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     view.now("reading the repository");
     let index = args.repository.index(&surroundings)?;
     let places = parse_places(&args.work.places, &index)?;
+    check_destination(args, index.snapshot().base_commit())?;
     let likely = |issue: &str| show_likely_places(&index, issue, &view);
     // They come before anything that takes time.
     let ranking = given.as_deref().map(likely);
@@ -145,14 +147,23 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         view.clear();
         return work.plan(engine.as_ref(), args.format == PatchFormat::Json);
     }
-    let run = open_run(&surroundings, "fix", engine.info(), &work)?;
+    let run = open_run(&surroundings, "fix", engine.info(), &work, &args.repository)?;
     let hear = |progress: Progress| view.hear(progress);
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
     let deadline = work.settings.max_time.map(|limit| began + limit);
     let bench = Bench { judge: judge.as_ref(), deadline };
     let Work { settings, stages, context } = &work;
     let solution = run_until_interrupted(async {
-        let places = locate(&calls, context, stages, settings, places).await?;
+        let found = bench.within(locate(&calls, context, stages, settings, places.clone())).await;
+        // Whoever is out of time learns at least where retrieval would look.
+        let likely = || context.ranking.files.iter().take(5).map(|file| file.path.clone());
+        let places = match found.transpose()? {
+            Some(places) => places,
+            None if places == Places::default() => {
+                Places { files: likely().collect(), ..Places::default() }
+            }
+            None => places,
+        };
         repair(&calls, context, stages, settings, places, &bench).await
     })?;
     view.clear();

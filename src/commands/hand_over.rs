@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use crate::pipeline::judge::by_path;
 use crate::pipeline::places::{Places, render_lines};
 use crate::pipeline::repair::Solution;
 use crate::repo::blob::BlobId;
-use crate::write::apply::write_changes;
-use crate::write::branch::write_branch;
+use crate::write::apply::{check_writable, write_changes};
+use crate::write::branch::{check_branch, write_branch};
 
 /// What a finished run has to show.
 pub struct Handed<'a> {
@@ -51,6 +51,31 @@ struct FixReport<'a> {
     run: String,
 }
 
+/// Refuses a place for the patch that cannot take it, before anything is worked out.
+pub fn check_destination(args: &FixArgs, base: Option<BlobId>) -> anyhow::Result<()> {
+    let root = &args.repository.repo;
+    if args.apply {
+        check_writable(root)?;
+    }
+    if let Some(name) = &args.branch {
+        check_branch(root, name, base)?;
+    }
+    if let Some(path) = &args.output {
+        ensure!(
+            !path.is_dir(),
+            "`--output {0}`: `{0}` is a folder; a file was wanted",
+            path.display()
+        );
+        if !is_special(path) {
+            let folder = folder_of(path);
+            tempfile::tempfile_in(folder).map(drop).with_context(|| {
+                format!("`--output {}`: nothing can be written there", path.display())
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives the patch to the user, and the verdict to stderr.
 pub fn hand_over(
     args: &FixArgs,
@@ -59,13 +84,15 @@ pub fn hand_over(
 ) -> anyhow::Result<Outcome> {
     let solution = handed.solution;
     let patch = solution.accepted_patch();
-    view.say(&solution.verdict.words);
+    view.tell(&solution.verdict.words);
     if let Some(protection) = &handed.protection {
         view.say(&format!("tests ran in a sandbox: {protection}"));
     }
     if patch.is_none() {
         view.say(&format!("it would look at: {}", render_places(&solution.places)));
     }
+    // First of all: whatever goes wrong below, the patch can be had from there.
+    view.say(&format!("run: {}", handed.run.display()));
     if args.format == PatchFormat::Json {
         write_json(&report(handed, patch.as_deref()))?;
     }
@@ -81,7 +108,6 @@ pub fn hand_over(
     if patch.is_some() {
         write_to_repository(args, handed, view)?;
     }
-    view.say(&format!("run: {}", handed.run.display()));
     Ok(if patch.is_some() { Outcome::Done } else { Outcome::Missed })
 }
 
@@ -142,10 +168,22 @@ pub fn render_places(places: &Places) -> String {
 /// Writes the whole file or leaves the old one.
 fn write_file(path: &Path, patch: &[u8]) -> anyhow::Result<()> {
     let context = || format!("writing the patch to `{}`", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    // A terminal, a pipe or a device is written to; in its place, a file would be of no use.
+    if is_special(path) {
+        return std::fs::write(path, patch).with_context(context);
+    }
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path)).with_context(context)?;
     file.write_all(patch).with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
+}
+
+/// Whether something other than a file has the name.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }

@@ -24,6 +24,12 @@ use crate::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 
 /// Show what sorft sees of a repository: files, symbols, skeletons, tests.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft index
+  sorft index ~/code/project --tree
+  sorft index --skeleton src/cart.py
+  sorft index --at v1.2 --format json")]
 pub struct IndexArgs {
     /// A repository, a folder inside one, or a plain folder
     #[arg(default_value = ".", value_name = "REPO")]

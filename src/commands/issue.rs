@@ -1,6 +1,6 @@
 //! `--issue`, the same on every command: a file, standard input, a URL, `OWNER/REPO#N`, or text.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::commands::output::note;
 use crate::config::environment::Environment;
 use crate::repo::text::Text;
 
@@ -55,6 +56,9 @@ impl IssueArgs {
     pub async fn read(&self, environment: &Environment) -> anyhow::Result<String> {
         let text = match (&self.issue_text, &self.issue) {
             (Some(text), _) => text.clone(),
+            (None, Some(source)) if source.trim().is_empty() => {
+                bail!("`--issue` names nothing: a file, `-`, a URL or OWNER/REPO#N was wanted")
+            }
             (None, Some(source)) => {
                 self.read_source(source, environment.get("GITHUB_TOKEN")).await?
             }
@@ -73,6 +77,9 @@ impl IssueArgs {
     async fn read_source(&self, source: &str, token: Option<&str>) -> anyhow::Result<String> {
         match parse_source(source) {
             Source::StandardInput => {
+                if std::io::stdin().is_terminal() {
+                    note("type or paste the issue, and end it with Ctrl-D on a line of its own");
+                }
                 let stdin = std::io::stdin().lock();
                 read_text(stdin, "standard input")
             }

@@ -46,8 +46,9 @@ fn describe(file: &RankedFile) -> String {
     let named = file.symbols.iter().filter(|symbol| symbol.kind != SymbolKind::Module);
     let symbols: Vec<&str> = named.take(3).map(|symbol| symbol.name.as_str()).collect();
     let reason = file.reasons.first().map(|reason| reason.evidence.as_str()).unwrap_or_default();
-    match symbols.is_empty() {
-        true => reason.to_owned(),
-        false => format!("{}  ({reason})", symbols.join(", ")),
+    match (symbols.is_empty(), reason.is_empty()) {
+        (true, _) => reason.to_owned(),
+        (false, true) => symbols.join(", "),
+        (false, false) => format!("{}  ({reason})", symbols.join(", ")),
     }
 }

@@ -64,13 +64,13 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
         view.clear();
         return work.plan(engine.as_ref(), as_json);
     }
-    let run = open_run(&surroundings, "locate", engine.info(), &work)?;
+    let run = open_run(&surroundings, "locate", engine.info(), &work, &args.repository)?;
     let hear = |progress: Progress| view.hear(progress);
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
     let Work { settings, stages, context } = &work;
     let places = run_until_interrupted(run_locate(&calls, context, stages, settings, given))?;
     view.clear();
-    run.finish(&json!({ "version": 1, "usage": calls.usage() }))?;
+    run.finish(&json!({ "version": 1, "usage": calls.usage(), "places": places }))?;
     if as_json {
         write_json(&json!({
             "version": 1,

@@ -3,6 +3,7 @@
 //! The only code that prints. stdout carries the result, stderr everything else.
 #![expect(clippy::print_stderr, reason = "commands are where messages reach the user")]
 
+pub mod apply;
 pub mod bench;
 pub mod completions;
 pub mod config;
@@ -22,7 +23,9 @@ pub mod places;
 pub mod progress;
 pub mod repository;
 pub mod run_folder;
+pub mod run_record;
 pub mod settings;
+pub mod show;
 pub mod trust;
 pub mod work;
 
@@ -49,6 +52,8 @@ pub struct Cli {
 pub enum Command {
     Fix(fix::FixArgs),
     Locate(locate::LocateArgs),
+    Show(show::ShowArgs),
+    Apply(apply::ApplyArgs),
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
@@ -84,9 +89,12 @@ pub struct Interrupted;
 
 /// Runs one command line.
 pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
+    interrupt::watch_for_interrupts()?;
     match &cli.command {
         Command::Fix(args) => fix::fix(args, cli.quiet),
         Command::Locate(args) => locate::locate(args, cli.quiet),
+        Command::Show(args) => show::show(args),
+        Command::Apply(args) => apply::apply(args, cli.quiet),
         Command::Completions(args) => completions::completions(args),
         Command::Config(args) => config::config(args),
         Command::Doctor(args) => doctor::doctor(args),
@@ -102,7 +110,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
     if error.is::<Interrupted>() {
         eprintln!("interrupted");
-        return ExitCode::from(130);
+        return ExitCode::from(interrupt::INTERRUPTED_CODE);
     }
     let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::commands::Outcome;
 use crate::commands::bench::{BenchArgs, bench};
+use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
 use crate::model::catalog::{CATALOG, CatalogModel, ModelRef};
 use crate::model::download::{
@@ -37,6 +38,9 @@ pub enum ModelCommand {
 
 /// List the models that have a short name, and whether they are here
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft model list")]
 pub struct ListArgs {
     #[command(flatten)]
     pub source: SourceArgs,
@@ -47,6 +51,10 @@ pub struct ListArgs {
 
 /// Get a model, or check the one that is here
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft model pull qwen2.5-coder-0.5b
+  sorft model pull hf:OWNER/NAME/FILE.gguf")]
 pub struct PullArgs {
     /// Short name, or `hf:OWNER/NAME[/FILE]`
     pub model: String,
@@ -59,6 +67,10 @@ pub struct PullArgs {
 
 /// Tell what a model is and where it lies
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft model info qwen2.5-coder-0.5b
+  sorft model info ./model.gguf --format json")]
 pub struct InfoArgs {
     /// Short name, `hf:OWNER/NAME[/FILE]`, GGUF file or folder
     pub model: String,
@@ -262,22 +274,10 @@ pub fn obtain_with_progress(
     if let Some(found) = find_local(model, &options.models_dir)? {
         return Ok(found);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("starting the download")?;
     let display = DownloadDisplay::new(model.to_string(), quiet);
     let on_progress = |progress| display.show(progress);
-    let work = async {
-        tokio::select! {
-            obtained = obtain(model, options, &on_progress) => obtained,
-            _ = tokio::signal::ctrl_c() => Err(crate::commands::Interrupted.into()),
-        }
-    };
-    let obtained = runtime.block_on(work);
-    // Unpacking or hashing that is under way need not be waited for: it publishes nothing by halves.
-    runtime.shutdown_background();
+    // Unpacking or hashing that is under way is not waited for: it publishes nothing by halves.
+    let obtained = run_until_interrupted(obtain(model, options, &on_progress));
     display.bar.finish_and_clear();
     obtained
 }

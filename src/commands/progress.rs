@@ -50,9 +50,13 @@ impl ProgressView {
 
     /// Prints a line that stays.
     pub fn say(&self, line: &str) {
-        if self.quiet {
-            return;
+        if !self.quiet {
+            self.tell(line);
         }
+    }
+
+    /// Prints a line that stays, also to those who want to hear little: a verdict.
+    pub fn tell(&self, line: &str) {
         let line = escape_controls(line);
         self.bar.suspend(|| anstream::eprintln!("{line}"));
     }

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
+use crate::commands::repository::RepositoryArgs;
 use crate::commands::settings::Surroundings;
 use crate::commands::work::Work;
+use crate::diff::change::FileChange;
 use crate::model::{EngineInfo, Usage};
 use crate::pipeline::candidate::Candidate;
 use crate::pipeline::repair::Solution;
+use crate::repo::blob::BlobId;
 use crate::run::RUN_VERSION;
 use crate::run::directory::RunDir;
-use crate::run::row::{CandidateRow, PredictionRow, RunInfo};
+use crate::run::row::{CandidateRow, PredictionRow, RunInfo, RunRepository};
 use crate::run::seed::request_hash;
 
 /// The one instance of a run that is no benchmark.
@@ -24,6 +27,7 @@ pub fn open_run(
     command: &str,
     engine: &EngineInfo,
     work: &Work,
+    repository: &RepositoryArgs,
 ) -> anyhow::Result<RunDir> {
     let Work { settings, stages, context } = work;
     let path = match &surroundings.config().run_dir {
@@ -41,7 +45,16 @@ pub fn open_run(
         "issue": request_hash(&context.issue)?,
         "snapshot": request_hash(&files)?,
     });
-    RunDir::open(&path, &RunInfo::new(command, &engine.name, settings.seed, asked))
+    let folder = &repository.repo;
+    let folder =
+        folder.canonicalize().with_context(|| format!("finding `{}`", folder.display()))?;
+    let repository = RunRepository {
+        path: folder,
+        revision: repository.at.clone(),
+        commit: context.index.snapshot().base_commit().map(|commit| commit.to_string()),
+    };
+    let info = RunInfo::new(command, &engine.name, settings.seed, asked);
+    RunDir::open(&path, &RunInfo { repository: Some(repository), ..info })
 }
 
 fn new_run_folder(surroundings: &Surroundings) -> anyhow::Result<PathBuf> {
@@ -87,12 +100,16 @@ pub fn record(
         "verdict": solution.verdict.words,
         "n_samples": solution.n_samples,
         "n_candidates": solution.candidates.len(),
+        "places": solution.places,
         "usage": usage,
     }))
 }
 
 fn candidate_row(rank: u32, candidate: &Candidate, solution: &Solution) -> CandidateRow {
     let is_chosen = rank == 1 && solution.verdict.accepted;
+    let (patch, patch_hex) = CandidateRow::patch_fields(&candidate.patch());
+    let before = candidate.changes.iter().filter_map(FileChange::before);
+    let base = before.map(|state| (state.path.clone(), BlobId::of(&state.bytes).to_string()));
     CandidateRow {
         version: RUN_VERSION,
         instance: INSTANCE.to_owned(),
@@ -100,7 +117,9 @@ fn candidate_row(rank: u32, candidate: &Candidate, solution: &Solution) -> Candi
         rank,
         votes: candidate.votes,
         mean_logprob: candidate.mean_logprob(),
-        patch: String::from_utf8_lossy(&candidate.patch()).into_owned(),
+        patch,
+        patch_hex,
+        base: base.collect(),
         verdict: candidate.verdict_words(solution.n_samples),
         verified: is_chosen && solution.verdict.verified,
         details: json!({ "tests": candidate.tests, "refusal": candidate.refusal }),

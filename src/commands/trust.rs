@@ -17,6 +17,10 @@ use crate::config::trust::{distrust, trust as trust_file};
 /// Without trust the file may set only test globs, languages, ignored paths, context sizes and
 /// triage thresholds. Trust is bound to the file's content: a change ends it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft trust                    after reading ./sorft.yaml
+  sorft trust ~/code/project --revoke")]
 pub struct TrustArgs {
     /// Folder that holds `sorft.yaml`
     #[arg(default_value = ".")]

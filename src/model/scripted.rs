@@ -1,5 +1,7 @@
 //! Replays a recorded run: the completions of `trajectory.jsonl`, found by what was asked.
 //!
+//! Prompts come out as they were, because the run says what its texts cost: neither weights nor a
+//! tokenizer are needed.
 //! A request is known by a hash over all that decides its completions, so whoever asks the same
 //! gets the same, in any order. Nothing is made up: a request that was not recorded is an error.
 
@@ -11,7 +13,9 @@ use anyhow::{Context, bail, ensure};
 use futures_util::future::BoxFuture;
 
 use crate::model::{Completion, EngineInfo, Event, Finish, Generate, Request, Usage};
+use crate::prompt::counts::Counts;
 use crate::prompt::{CountTokens, Prompt};
+use crate::run::line_log::read_rows;
 use crate::run::row::{RunInfo, TrajectoryRow};
 use crate::run::seed::request_hash;
 
@@ -24,7 +28,7 @@ pub fn request_name(engine: &str, request: &Request) -> anyhow::Result<String> {
 /// An engine that only knows what another one said.
 pub struct ScriptedEngine {
     info: EngineInfo,
-    counter: Box<dyn CountTokens>,
+    counts: Counts,
     path: PathBuf,
     /// Completions by request, in the order of their samples.
     calls: BTreeMap<String, Vec<Completion>>,
@@ -34,29 +38,29 @@ impl ScriptedEngine {
     /// Reads `trajectory.jsonl`, or the run directory that holds it.
     ///
     /// The engine takes the name of the recorded one, from `run.json` beside the trajectory, and
-    /// the rest of its description from the settings there (`engine`), if they hold one. `counter`
-    /// must count as the recorded engine did, or prompts are trimmed otherwise and not found.
-    pub fn open(path: &Path, counter: Box<dyn CountTokens>) -> anyhow::Result<Self> {
+    /// the rest of its description from the settings there (`engine`), if they hold one. A last
+    /// line that was not written whole is left out: the run was killed while it wrote it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = if path.is_dir() { path.join("trajectory.jsonl") } else { path.to_owned() };
-        let text = fs::read_to_string(&path)
+        ensure!(
+            path.is_file(),
+            "there is no recorded run in `{}`: a run directory or its `trajectory.jsonl` was wanted",
+            path.display()
+        );
+        let mut rows: Vec<TrajectoryRow> = read_rows(&path)
             .with_context(|| format!("reading the recorded run `{}`", path.display()))?;
-        let mut rows = Vec::new();
-        for (at, line) in text.lines().enumerate() {
-            let row: TrajectoryRow = serde_json::from_str(line).with_context(|| {
-                format!("wanted a recorded call in line {} of `{}`", at + 1, path.display())
-            })?;
-            rows.push(row);
-        }
         rows.sort_by_key(|row| row.sample);
         let mut calls: BTreeMap<String, Vec<Completion>> = BTreeMap::new();
-        for row in rows {
+        let mut counts = Counts::default();
+        for mut row in rows {
+            counts.extend(std::mem::take(&mut row.counts));
             let completion = read_completion(&row).with_context(|| {
                 format!("sample {} of stage `{}` in `{}`", row.sample, row.stage, path.display())
             })?;
             calls.entry(row.request).or_default().push(completion);
         }
         let info = read_engine_info(&path)?;
-        Ok(Self { info, counter, path, calls })
+        Ok(Self { info, counts, path, calls })
     }
 
     fn replay(
@@ -98,7 +102,7 @@ impl Generate for ScriptedEngine {
     }
 
     fn counter(&self) -> &dyn CountTokens {
-        self.counter.as_ref()
+        &self.counts
     }
 
     fn generate<'a>(
@@ -165,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Sampling, Variety};
+    use crate::prompt::counts::CountLog;
     use crate::prompt::{EstimateTokens, Message, Role};
     use crate::run::row::CallOutcome;
 
@@ -192,6 +197,7 @@ mod tests {
             sample,
             request: request_name("recorded", request).unwrap(),
             prompt: None,
+            counts: Counts::default(),
             completion,
             completion_hex,
             finish: "stop".to_owned(),
@@ -200,15 +206,15 @@ mod tests {
             outcome: CallOutcome::Answer(Value::Null),
             details: Value::Null,
         };
-        serde_json::to_string(&row).unwrap()
+        serde_json::to_string(&row).unwrap() + "\n"
     }
 
     fn recorded(rows: &[String]) -> (tempfile::TempDir, ScriptedEngine) {
         let folder = tempfile::tempdir().unwrap();
         let run = RunInfo::new("fix", "recorded", 1, Value::Null);
         fs::write(folder.path().join("run.json"), serde_json::to_string(&run).unwrap()).unwrap();
-        fs::write(folder.path().join("trajectory.jsonl"), rows.join("\n")).unwrap();
-        let engine = ScriptedEngine::open(folder.path(), Box::new(EstimateTokens)).unwrap();
+        fs::write(folder.path().join("trajectory.jsonl"), rows.concat()).unwrap();
+        let engine = ScriptedEngine::open(folder.path()).unwrap();
         (folder, engine)
     }
 
@@ -236,13 +242,36 @@ mod tests {
     }
 
     #[test]
+    fn the_run_says_what_its_texts_cost() {
+        let mut counts: Counts = serde_json::from_value(json!({})).unwrap();
+        let log = CountLog::new(&EstimateTokens);
+        log.count("some text");
+        counts.extend(log.take_new());
+        let asked = request("where is the bug?", 5);
+        let mut first: TrajectoryRow = serde_json::from_str(&row(&asked, 0, b"x")).unwrap();
+        let said = serde_json::to_string(&counts).unwrap().replace(":3", ":77");
+        first.counts = serde_json::from_str(&said).unwrap();
+        let (_folder, engine) = recorded(&[serde_json::to_string(&first).unwrap() + "\n"]);
+        assert_eq!(engine.counter().count("some text"), 77);
+    }
+
+    #[test]
+    fn a_killed_run_replays_as_far_as_it_goes() {
+        let asked = request("where is the bug?", 5);
+        let rows = [row(&asked, 0, b"first"), row(&asked, 1, b"second")];
+        let half = rows[1][..rows[1].len() / 2].to_owned();
+        let (_folder, engine) = recorded(&[rows[0].clone(), rows[1].clone(), half]);
+        assert_eq!(engine.calls.values().map(Vec::len).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
     fn a_damaged_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trajectory.jsonl");
-        fs::write(&path, "{\"version\":").unwrap();
-        let Err(err) = ScriptedEngine::open(&path, Box::new(EstimateTokens)) else {
+        fs::write(&path, "{\"version\":\n\nmore").unwrap();
+        let Err(err) = ScriptedEngine::open(&path) else {
             panic!("wanted an error");
         };
-        assert!(format!("{err:#}").contains("line 1 of"), "{err:#}");
+        assert!(format!("{err:#}").contains("line 1: not a row"), "{err:#}");
     }
 }

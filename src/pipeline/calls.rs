@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::model::scripted::request_name;
 use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage, Variety};
 use crate::pipeline::progress::{Listener, Progress};
-use crate::prompt::Prompt;
+use crate::prompt::counts::{CountLog, Counts};
+use crate::prompt::{CountTokens, Prompt};
 use crate::run::RUN_VERSION;
 use crate::run::directory::RunDir;
 use crate::run::row::{CallOutcome, TrajectoryRow};
@@ -26,6 +27,7 @@ pub struct Calls<'a> {
     pub instance: &'a str,
     pub run_seed: u64,
     pub listener: &'a Listener<'a>,
+    counts: CountLog<'a>,
     /// Tokens so far, those of recorded calls included.
     usage: Mutex<Usage>,
 }
@@ -86,7 +88,14 @@ impl<'a> Calls<'a> {
         run_seed: u64,
         listener: &'a Listener<'a>,
     ) -> Self {
-        Self { engine, run, instance, run_seed, listener, usage: Mutex::default() }
+        let counts = CountLog::new(engine.counter());
+        Self { engine, run, instance, run_seed, listener, counts, usage: Mutex::default() }
+    }
+
+    /// Counts as the engine does; the run keeps what it says, so that a replay builds the same
+    /// prompts without the engine's tokenizer.
+    pub fn counter(&self) -> &dyn CountTokens {
+        &self.counts
     }
 
     /// Tokens of all calls so far.
@@ -121,6 +130,8 @@ impl<'a> Calls<'a> {
         let hash = request_name(&self.engine.info().name, &request)?;
         let recorded = self.recorded(&hash, draw)?;
         let is_new = recorded.is_none();
+        // Taken for recorded calls too: their counts are in the run already.
+        let mut counts = self.counts.take_new();
         let completions = match recorded {
             Some(completions) => completions,
             None => self.generate::<S>(&request).await?,
@@ -132,7 +143,8 @@ impl<'a> Calls<'a> {
             if is_new && let Some(run) = self.run {
                 let row = self.row(stage, &hash, number, &completion, &outcome);
                 let prompt = (number == draw.first_sample).then(|| prompt.clone());
-                run.append_call(&TrajectoryRow { prompt, ..row })?;
+                let counts = std::mem::take(&mut counts);
+                run.append_call(&TrajectoryRow { prompt, counts, ..row })?;
             }
             samples.push(Sample { number, completion, outcome });
         }
@@ -198,6 +210,7 @@ impl<'a> Calls<'a> {
             sample: number,
             request: hash.to_owned(),
             prompt: None,
+            counts: Counts::default(),
             completion: text,
             completion_hex,
             finish: finish_name(completion.finish).to_owned(),

@@ -98,7 +98,7 @@ async fn locate_lines(
     let kind = StageKind::Line;
     let (prompt, shown) = stages
         .line
-        .prompt(context, symbols, calls.engine.counter())
+        .prompt(context, symbols, calls.counter())
         .context("building the line prompt")?;
     let mut samples = Vec::new();
     for draw in draws(settings, settings.location_samples, 0) {
@@ -166,7 +166,7 @@ async fn ask_once<S: Stage>(
     input: &S::Input,
 ) -> anyhow::Result<Sample<S::Answer>> {
     let (prompt, shown) = stage
-        .prompt(context, input, calls.engine.counter())
+        .prompt(context, input, calls.counter())
         .with_context(|| format!("building the {} prompt", S::KIND.name()))?;
     announce(calls, S::KIND, &prompt, 1);
     let mut samples = calls.ask(stage, &prompt, &shown, Draw::GREEDY).await?;
@@ -195,7 +195,7 @@ pub(crate) fn draws(settings: &Settings, n: usize, set: u64) -> Vec<Draw> {
 }
 
 pub(crate) fn announce(calls: &Calls<'_>, stage: StageKind, prompt: &Prompt, n: usize) {
-    let counter = calls.engine.counter();
+    let counter = calls.counter();
     let prompt_tokens = prompt.messages.iter().map(|message| counter.count(&message.content)).sum();
     (calls.listener)(Progress::Asking { stage, prompt_tokens, n });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::index::outline::{LineSpan, Symbol, SymbolKind};
 use crate::index::retrieval::RankedSymbol;
@@ -12,7 +12,7 @@ use crate::stage::Context;
 use crate::stage::function::SymbolId;
 
 /// Where the change belongs, as far as it is known; what the user gave skips its stage.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Places {
     /// The most important first.
     pub files: Vec<RepoPath>,
@@ -41,7 +41,7 @@ impl Places {
 }
 
 /// One answer of the line stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineSet {
     /// 1-based.
     pub lines: Vec<(RepoPath, u32)>,

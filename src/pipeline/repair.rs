@@ -51,13 +51,21 @@ pub struct Outcome {
 pub struct Bench<'a> {
     /// The user's tests, where a command was given.
     pub judge: Option<&'a Judge>,
-    /// No new model call or test run starts after this moment.
+    /// No model call or test run goes on after this moment.
     pub deadline: Option<Instant>,
 }
 
 impl Bench<'_> {
     fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// The outcome of `work`; `None` where the time is up first, and the work is dropped.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
+            None => Some(work.await),
+        }
     }
 }
 
@@ -75,7 +83,7 @@ pub async fn repair(
     let sets = places.to_try(bench.judge.is_some());
     let n_planned = (sets.len() * settings.edit_samples) as u32;
     'sampling: for (set, number) in sets.into_iter().zip(0..) {
-        let prompt = stages.edit.prompt(context, &set.lines, calls.engine.counter());
+        let prompt = stages.edit.prompt(context, &set.lines, calls.counter());
         let (prompt, shown) = prompt.context("building the edit prompt")?;
         let n = settings.edit_samples;
         let mut draws = VecDeque::from(match bench.judge.is_some() {
@@ -87,8 +95,10 @@ pub async fn repair(
                 break 'sampling;
             }
             announce(calls, StageKind::Edit, &prompt, draw.n);
+            let asked = bench.within(calls.ask(&stages.edit, &prompt, &shown, draw)).await;
+            let Some(samples) = asked else { break 'sampling };
             let mut n_unchanged = 0;
-            for sample in calls.ask(&stages.edit, &prompt, &shown, draw).await? {
+            for sample in samples? {
                 n_unchanged += usize::from(is_unchanged(&sample));
                 collect(&mut pool, calls, context, &shown, sample);
             }
@@ -166,7 +176,8 @@ async fn judge_untested(
         let what =
             format!("`{}` with the candidate of sample {}", judge.command(), candidate.sample);
         (calls.listener)(Progress::Testing { what });
-        let verdict = judge.judge(&candidate.changes).await?;
+        let judged = bench.within(judge.judge(&candidate.changes)).await;
+        let Some(verdict) = judged.transpose()? else { break };
         let standing = verdict.standing;
         (calls.listener)(Progress::Candidate {
             sample: candidate.sample,
@@ -190,6 +201,9 @@ fn decide(
     is_judged: bool,
 ) -> Outcome {
     let refused = |words: String| Outcome { accepted: false, verified: false, words };
+    if n_samples == 0 {
+        return refused("no patch: the time was up before any edit was written".to_owned());
+    }
     let Some(best) = candidates.first() else {
         return refused(format!("no patch: none of {n_samples} samples gave a usable edit"));
     };

@@ -1,5 +1,6 @@
 //! Chat messages, and how their tokens are counted before an engine sees them.
 
+pub mod counts;
 pub mod template;
 
 use serde::{Deserialize, Serialize};

@@ -195,6 +195,13 @@ fn refuse_other_run(path: &Path, begun: &RunInfo, asked: &RunInfo) -> anyhow::Re
     compare("command", &begun.command.clone().into(), &asked.command.clone().into());
     compare("model", &begun.model.clone().into(), &asked.model.clone().into());
     compare("seed", &begun.seed.into(), &asked.seed.into());
+    // The commit is left out: the files are compared among the settings.
+    let folder = |info: &RunInfo| {
+        info.repository.as_ref().map(|repository| repository.path.display().to_string())
+    };
+    if let (Some(begun), Some(asked)) = (folder(begun), folder(asked)) {
+        compare("repository", &begun.into(), &asked.into());
+    }
     let nothing = serde_json::Map::new();
     let settings = |info: &RunInfo| info.settings.as_object().unwrap_or(&nothing).clone();
     let (begun_settings, asked_settings) = (settings(begun), settings(asked));
@@ -241,6 +248,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::prompt::counts::Counts;
     use crate::run::row::CallOutcome;
 
     fn info(seed: u64) -> RunInfo {
@@ -256,6 +264,7 @@ mod tests {
             sample,
             request: request.to_owned(),
             prompt: None,
+            counts: Counts::default(),
             completion,
             completion_hex,
             finish: "stop".to_owned(),

@@ -1,9 +1,14 @@
 //! The rows of a run directory's files.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::prompt::Prompt;
+use crate::prompt::counts::Counts;
+use crate::repo::path::RepoPath;
 use crate::run::RUN_VERSION;
 use crate::run::seed::{parse_hex, render_hex};
 
@@ -18,15 +23,31 @@ pub struct RunInfo {
     /// The model, as `predictions.jsonl` names it.
     pub model: String,
     pub seed: u64,
+    /// What the run reads; absent where that is many repositories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RunRepository>,
     /// Every setting that shapes the outcome; never a key.
     pub settings: Value,
+}
+
+/// The files that a run is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRepository {
+    /// The folder, whole.
+    pub path: PathBuf,
+    /// The revision that was read, as the user named it; absent for the files on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The commit that was read, or that the files stood on; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 impl RunInfo {
     pub fn new(command: &str, model: &str, seed: u64, settings: Value) -> Self {
         let program = concat!("sorft ", env!("CARGO_PKG_VERSION")).to_owned();
         let (command, model) = (command.to_owned(), model.to_owned());
-        Self { version: RUN_VERSION, program, command, model, seed, settings }
+        Self { version: RUN_VERSION, program, command, model, seed, repository: None, settings }
     }
 }
 
@@ -44,6 +65,10 @@ pub struct TrajectoryRow {
     /// The messages; absent in all but the first completion of a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Prompt>,
+    /// What the texts cost that were weighed for this prompt and for none before it, so that a
+    /// replay trims as this run did; with the prompt.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
     /// The completion as text; bytes that are no UTF-8 are shown as U+FFFD.
     pub completion: String,
     /// The completion's bytes where they are no UTF-8.
@@ -64,16 +89,24 @@ pub struct TrajectoryRow {
 impl TrajectoryRow {
     /// The completion's bytes, as the engine gave them.
     pub fn completion_bytes(&self) -> Vec<u8> {
-        let hex = self.completion_hex.as_deref();
-        hex.and_then(parse_hex).unwrap_or_else(|| self.completion.as_bytes().to_vec())
+        bytes_of(&self.completion, self.completion_hex.as_deref())
     }
 
     /// The fields `completion` and `completion_hex` for a completion's bytes.
     pub fn completion_fields(bytes: &[u8]) -> (String, Option<String>) {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => (text.to_owned(), None),
-            Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(render_hex(bytes))),
-        }
+        fields_of(bytes)
+    }
+}
+
+fn bytes_of(text: &str, hex: Option<&str>) -> Vec<u8> {
+    hex.and_then(parse_hex).unwrap_or_else(|| text.as_bytes().to_vec())
+}
+
+/// Bytes as text, and as hexadecimal digits where they are no UTF-8.
+fn fields_of(bytes: &[u8]) -> (String, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (String::from_utf8_lossy(bytes).into_owned(), Some(render_hex(bytes))),
     }
 }
 
@@ -110,8 +143,14 @@ pub struct CandidateRow {
     /// Samples that gave it.
     pub votes: u32,
     pub mean_logprob: Option<f64>,
-    /// The git-style patch.
+    /// The git-style patch; bytes that are no UTF-8 are shown as U+FFFD.
     pub patch: String,
+    /// The patch's bytes where they are no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch_hex: Option<String>,
+    /// The blob ids of the files that the patch changes, as they were.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub base: BTreeMap<RepoPath, String>,
     /// The judgement in words, as the user sees it.
     pub verdict: String,
     /// Whether tests confirmed it.
@@ -119,6 +158,18 @@ pub struct CandidateRow {
     /// Checks, test counts, places: what explains the verdict.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub details: Value,
+}
+
+impl CandidateRow {
+    /// The patch's bytes: a file may be in any encoding.
+    pub fn patch_bytes(&self) -> Vec<u8> {
+        bytes_of(&self.patch, self.patch_hex.as_deref())
+    }
+
+    /// The fields `patch` and `patch_hex` for a patch's bytes.
+    pub fn patch_fields(bytes: &[u8]) -> (String, Option<String>) {
+        fields_of(bytes)
+    }
 }
 
 /// `predictions.jsonl`: the final patch, in the form that SWE-bench's tools read.

@@ -5,6 +5,7 @@
 //! are renamed into place. A process that dies in between leaves the journal, and the next start
 //! puts back what it says.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,43 @@ pub fn write_changes(root: &Path, changes: &FileChanges, state: &Path) -> anyhow
     }
 }
 
+/// Refuses a folder that [`write_changes`] could not write to, before anything is worked out.
+pub fn check_writable(root: &Path) -> anyhow::Result<()> {
+    if git::open(root)?.is_some_and(|git| git.is_bare) {
+        return Err(no_work_tree(root));
+    }
+    // It has no name, so nobody sees it.
+    tempfile::tempfile_in(root).map(drop).with_context(|| {
+        format!(
+            "`{}` cannot be written to\nhint: use `--output FILE` in place of `--apply`",
+            root.display()
+        )
+    })
+}
+
+fn no_work_tree(root: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "`{}` has no work tree to write to\nhint: use `--branch NAME` or `--output FILE`",
+        root.display()
+    )
+}
+
+/// The files below `root` as they are now; those that are not there are left out.
+pub fn read_files<'a>(
+    root: &Path,
+    paths: impl Iterator<Item = &'a RepoPath>,
+) -> anyhow::Result<BTreeMap<RepoPath, FileContent>> {
+    let folder = Dir::open_ambient_dir(root, ambient_authority())
+        .with_context(|| format!("opening the folder `{}`", root.display()))?;
+    let mut files = BTreeMap::new();
+    for path in paths {
+        if let Some(content) = read_content(&folder, path)? {
+            files.insert(path.clone(), content);
+        }
+    }
+    Ok(files)
+}
+
 /// Puts back the files of runs that were killed while they applied a patch; gives the folders.
 ///
 /// A file that somebody has changed since is left as it is.
@@ -58,10 +96,7 @@ pub(super) fn waiting_name(path: &RepoPath) -> String {
 fn refuse_uncommitted(root: &Path, changes: &FileChanges) -> anyhow::Result<()> {
     let Some(git) = git::open(root)? else { return Ok(()) };
     if git.is_bare {
-        bail!(
-            "`{}` has no work tree to write to\nhint: use `--branch NAME` or `--output FILE`",
-            root.display()
-        );
+        return Err(no_work_tree(root));
     }
     for path in changes.keys() {
         let in_repository = format!("{}{path}", git.prefix);

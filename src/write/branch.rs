@@ -8,7 +8,7 @@ use git2::{ErrorCode, Repository, Signature};
 
 use crate::repo::blob::BlobId;
 use crate::repo::change::FileChanges;
-use crate::repo::git;
+use crate::repo::git::{self, GitFolder};
 
 /// Commits the changes on top of `base` under a new branch; the work tree, the index and the
 /// branch that is checked out stay as they are. Gives the commit's id.
@@ -19,28 +19,23 @@ pub fn write_branch(
     changes: &FileChanges,
     message: &str,
 ) -> anyhow::Result<String> {
-    let Some(git) = git::open(root)? else {
-        bail!(
-            "`{}` is not in a git repository, so it has no branches\nhint: use `--apply` or `--output FILE`",
-            root.display()
-        );
-    };
+    let (git, base) = check_branch(root, name, base)?;
     let repository = &git.repository;
-    if !git2::Branch::name_is_valid(name).unwrap_or(false) || name == "HEAD" {
-        bail!("`{name}` is no name for a branch");
-    }
-    if repository.find_branch(name, git2::BranchType::Local).is_ok() {
-        bail!("the branch `{name}` exists already\nhint: choose another name");
-    }
-    let Some(base) = base else {
-        bail!("the repository has no commit yet, so a branch has nothing to stand on");
-    };
     let base = git2::Oid::from_bytes(&base.0).context("reading the base commit's id")?;
     let base = repository.find_commit(base).context("reading the base commit")?;
     let base_tree = base.tree().context("reading the base commit's tree")?;
     let mut root_change = FolderChange::default();
     for (path, change) in changes {
         let full = format!("{}{path}", git.prefix);
+        let committed = base_tree.get_path(Path::new(&full)).ok();
+        let committed = committed.and_then(|entry| repository.find_blob(entry.id()).ok());
+        if let Some(before) = &change.before
+            && committed.is_none_or(|blob| blob.content() != before.bytes)
+        {
+            bail!(
+                "`{path}` has changes that are not committed, and the branch would take them along\nhint: commit or stash them, or use `--output FILE`"
+            );
+        }
         let content = change.after.as_ref().map(|after| (after.bytes.as_slice(), after.executable));
         root_change.add(&full, content);
     }
@@ -65,6 +60,31 @@ pub fn write_branch(
         }
         Err(error) => Err(error).with_context(|| format!("creating the branch `{name}`")),
     }
+}
+
+/// Refuses a branch that [`write_branch`] could not make, before anything is worked out; gives the
+/// repository and the commit that the branch would stand on.
+pub fn check_branch(
+    root: &Path,
+    name: &str,
+    base: Option<BlobId>,
+) -> anyhow::Result<(GitFolder, BlobId)> {
+    let Some(git) = git::open(root)? else {
+        bail!(
+            "`{}` is not in a git repository, so it has no branches\nhint: use `--apply` or `--output FILE`",
+            root.display()
+        );
+    };
+    if !git2::Branch::name_is_valid(name).unwrap_or(false) || name == "HEAD" {
+        bail!("`{name}` is no name for a branch");
+    }
+    if git.repository.find_branch(name, git2::BranchType::Local).is_ok() {
+        bail!("the branch `{name}` exists already\nhint: choose another name");
+    }
+    let Some(base) = base else {
+        bail!("the repository has no commit yet, so a branch has nothing to stand on");
+    };
+    Ok((git, base))
 }
 
 /// The user of git's configuration, or a stand-in where it names none.

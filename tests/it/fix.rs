@@ -1,92 +1,14 @@
 //! `sorft fix` on the demo, with a server whose answers are known.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use assert_cmd::Command;
 use expect_test::{Expect, expect};
-use tempfile::TempDir;
 
-use crate::server::{Script, Server};
+use crate::machine::{Machine, RIGHT, manifest, script, stderr, stdout};
+use crate::server::Server;
 
-const RIGHT: &str = "```\n### timesheet/durations.py\n<<<<<<< SEARCH\n        seconds = int(amount) * SECONDS_PER_UNIT[unit]\n=======\n        seconds += int(amount) * SECONDS_PER_UNIT[unit]\n>>>>>>> REPLACE\n```\n";
 const WRONG: &str = "```\n### timesheet/durations.py\n<<<<<<< SEARCH\n    seconds = 0\n=======\n    seconds = 3600\n>>>>>>> REPLACE\n```\n";
-
-fn script(edits: Vec<&'static str>) -> Script {
-    Script {
-        file: "```\ntimesheet/durations.py\n```",
-        function: "```\ntimesheet/durations.py\nfunction: parse_duration\n```",
-        line: "```\ntimesheet/durations.py\nline: 17\n```",
-        edits,
-    }
-}
-
-/// A copy of the demo, and folders of the user's that are nobody's.
-struct Machine {
-    home: TempDir,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        copy_folder(&manifest().join("fixtures/demo/repo"), &home.path().join("repo"));
-        Self { home }
-    }
-
-    fn repo(&self) -> PathBuf {
-        self.home.path().join("repo")
-    }
-
-    fn sorft(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("sorft").unwrap();
-        let home = self.home.path();
-        for (name, folder) in [
-            ("HOME", ""),
-            ("XDG_CACHE_HOME", "cache"),
-            ("XDG_STATE_HOME", "state"),
-            ("XDG_CONFIG_HOME", "config"),
-        ] {
-            command.env(name, home.join(folder));
-        }
-        command.env("SORFT_OFFLINE", "1").env_remove("SORFT_API_KEY").current_dir(home);
-        command.args(arguments).output().unwrap()
-    }
-
-    fn fix(&self, server: &Server, more: &[&str]) -> Output {
-        let issue = manifest().join("fixtures/demo/issue.md");
-        let (issue, url) = (issue.to_str().unwrap().to_owned(), server.url());
-        let mut arguments =
-            vec!["fix", "repo", "--issue", &issue, "--endpoint", &url, "--effort", "quick"];
-        arguments.extend(more);
-        self.sorft(&arguments)
-    }
-}
-
-fn manifest() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 #[track_caller]
 fn check(output: &Output, code: i32, expect: Expect) {

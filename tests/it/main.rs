@@ -1,9 +1,20 @@
 //! The program as its users see it, and the invariants of its source.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_disk;
+mod bad_issue;
+mod bad_model;
+mod bad_repository;
+mod canary;
 mod fix;
 mod git_apply;
+mod help;
+mod interrupt;
 mod layers;
+mod machine;
+mod named_tests;
+mod options;
+mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod server;

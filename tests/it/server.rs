@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
@@ -32,9 +33,19 @@ struct Answer {
 
 impl Server {
     pub(crate) fn start(script: Script) -> Self {
+        Self::start_with(|calls| Answer { script, calls, edits: AtomicUsize::new(0) })
+    }
+
+    /// A server that takes requests and never answers.
+    pub(crate) fn start_silent() -> Self {
+        const FOR_EVER: Duration = Duration::from_secs(100_000);
+        Self::start_with(|_| ResponseTemplate::new(200).set_delay(FOR_EVER))
+    }
+
+    fn start_with<R: Respond + 'static>(answer: impl FnOnce(Arc<AtomicUsize>) -> R) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
-        let answer = Answer { script, calls: Arc::clone(&calls), edits: AtomicUsize::new(0) };
+        let answer = answer(Arc::clone(&calls));
         let server = runtime.block_on(async {
             let server = MockServer::start().await;
             let models = json!({ "object": "list", "data": [{ "id": "tiny", "object": "model" }] });

@@ -3,4 +3,5 @@
 
 mod constraint;
 mod model;
+mod replay;
 mod tokenizer;
