@@ -21,6 +21,7 @@ pub mod places;
 pub mod progress;
 pub mod repository;
 pub mod run_folder;
+pub mod search;
 pub mod settings;
 pub mod trust;
 pub mod work;

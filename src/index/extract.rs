@@ -16,10 +16,15 @@ use crate::repo::text::Text;
 
 /// The outline of a text in that language; syntax errors are stepped over and counted.
 pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
+    read_outline(rules, text).0
+}
+
+/// The outline, and how many nodes of the tree were looked at for it.
+fn read_outline(rules: &Rules, text: &Text) -> (Outline, usize) {
     let mut outline = Outline { n_lines: text.n_lines() as u32, ..Outline::default() };
     let Some(tree) = parse(&rules.grammar, text) else {
         outline.n_errors = 1;
-        return outline;
+        return (outline, 0);
     };
     let root = tree.root_node();
     if root.has_error() {
@@ -38,11 +43,11 @@ pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
     };
     let mut matcher = QueryCursor::new();
     matcher.set_max_start_depth(Some(0));
-    walk.tree(root, &mut matcher);
+    let n_nodes = walk.tree(root, &mut matcher);
     outline.doc = walk.doc;
     outline.imports = merge(walk.imports);
     outline.symbols = in_file_order(walk.symbols);
-    outline
+    (outline, n_nodes)
 }
 
 /// The syntax tree of a text; `None` where the parser gave up.
@@ -122,10 +127,13 @@ struct Found {
 }
 
 impl<'a> Walk<'a> {
-    fn tree(&mut self, root: Node<'a>, matcher: &mut QueryCursor) {
+    /// Walks the tree; returns how many nodes it looked at.
+    fn tree(&mut self, root: Node<'a>, matcher: &mut QueryCursor) -> usize {
         let mut cursor = root.walk();
         let mut depth = 0;
+        let mut n_nodes = 0;
         loop {
+            n_nodes += 1;
             if self.enter(cursor.node(), depth, matcher) && cursor.goto_first_child() {
                 depth += 1;
                 continue;
@@ -138,7 +146,7 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 if !cursor.goto_parent() {
-                    return;
+                    return n_nodes;
                 }
                 depth -= 1;
             }
@@ -413,4 +421,29 @@ fn in_file_order(symbols: BTreeMap<(SymbolKind, String), Vec<Place>>) -> Vec<Sym
         (span.first, Reverse(span.last))
     });
     symbols
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::language::{RuleBook, of_name};
+
+    fn n_nodes(source: &str) -> usize {
+        let rules = RuleBook::new(&[]);
+        let text = Text::decode(source.as_bytes()).unwrap();
+        read_outline(rules.rules(of_name("python").unwrap()), &text).1
+    }
+
+    #[test]
+    fn nodes_are_looked_at_once_however_many_there_are() {
+        let functions = |n: usize| "def f(a):\n    return a\n".repeat(n);
+        let (one, hundred) = (n_nodes(&functions(1)), n_nodes(&functions(100)));
+        let of_one = n_nodes(&functions(2)) - one;
+        assert_eq!(hundred - one, 99 * of_one);
+        assert_eq!(
+            n_nodes("def f(a):\n    return a + a + a + a\n"),
+            one,
+            "the inside of a function is not looked at"
+        );
+    }
 }

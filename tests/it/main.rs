@@ -3,7 +3,9 @@
 
 mod fix;
 mod git_apply;
+mod index;
 mod layers;
+mod peer_defects;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod server;
