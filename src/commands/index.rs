@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::commands::Outcome;
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
+use crate::commands::search::{SearchArgs, show_search};
 use crate::config::environment::Environment;
 use crate::config::folder::Folders;
 use crate::config::{Config, Flags, resolve};
@@ -22,7 +23,7 @@ use crate::index::{Index, IndexOptions, language};
 use crate::repo::path::RepoPath;
 use crate::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 
-/// Show what sorft sees of a repository: files, symbols, skeletons, tests.
+/// Show what sorft sees of a repository: files, symbols, skeletons, tests, what a text is about.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,6 +40,8 @@ pub struct IndexArgs {
     at: Option<String>,
     #[command(flatten)]
     view: ViewArgs,
+    #[command(flatten)]
+    search: SearchArgs,
     /// Compute everything anew and keep nothing
     #[arg(long)]
     no_cache: bool,
@@ -63,6 +66,9 @@ struct ViewArgs {
     /// The files that count as tests
     #[arg(long)]
     tests: bool,
+    /// The files and symbols that a text is most likely about (`-`: standard input)
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
 }
 
 pub fn index(args: &IndexArgs) -> anyhow::Result<Outcome> {
@@ -72,6 +78,9 @@ pub fn index(args: &IndexArgs) -> anyhow::Result<Outcome> {
     let cache = resolved.config.cache_dir.clone().unwrap_or(folders.cache);
     let cache = (!args.no_cache).then_some(cache.as_path());
     let index = open_index(&args.repository, args.at.as_deref(), &resolved.config, cache)?;
+    if let Some(text) = &args.view.search {
+        return show_search(&index, text, &args.search, args.format);
+    }
     let text = if args.view.tree {
         show_tree(&index, args.format)?
     } else if let Some(path) = &args.view.skeleton {

@@ -177,7 +177,8 @@ fn is_repository_name(text: &str) -> bool {
     text.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
 }
 
-fn read_text(source: impl Read, name: &str) -> anyhow::Result<String> {
+/// The text of an issue or a log, if it is one and of bounded size.
+pub fn read_text(source: impl Read, name: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     source
         .take(MAX_ISSUE_BYTES + 1)

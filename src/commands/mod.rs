@@ -24,6 +24,7 @@ pub mod progress;
 pub mod repository;
 pub mod run_folder;
 pub mod run_record;
+pub mod search;
 pub mod settings;
 pub mod show;
 pub mod trust;

@@ -4,6 +4,7 @@
 //! listed, so that the time is that of parsing. Matching a pattern starts only at nodes whose kind
 //! some pattern starts with.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -15,10 +16,15 @@ use crate::repo::text::Text;
 
 /// The outline of a text in that language; syntax errors are stepped over and counted.
 pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
+    read_outline(rules, text).0
+}
+
+/// The outline, and how many nodes of the tree were looked at for it.
+fn read_outline(rules: &Rules, text: &Text) -> (Outline, usize) {
     let mut outline = Outline { n_lines: text.n_lines() as u32, ..Outline::default() };
     let Some(tree) = parse(&rules.grammar, text) else {
         outline.n_errors = 1;
-        return outline;
+        return (outline, 0);
     };
     let root = tree.root_node();
     if root.has_error() {
@@ -32,14 +38,16 @@ pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
         symbols: BTreeMap::new(),
         imports: Vec::new(),
         doc: None,
+        signature_at: 0,
+        last: None,
     };
     let mut matcher = QueryCursor::new();
     matcher.set_max_start_depth(Some(0));
-    walk.tree(root, &mut matcher);
+    let n_nodes = walk.tree(root, &mut matcher);
     outline.doc = walk.doc;
     outline.imports = merge(walk.imports);
     outline.symbols = in_file_order(walk.symbols);
-    outline
+    (outline, n_nodes)
 }
 
 /// The syntax tree of a text; `None` where the parser gave up.
@@ -84,6 +92,10 @@ struct Walk<'a> {
     symbols: BTreeMap<(SymbolKind, String), Vec<Place>>,
     imports: Vec<LineSpan>,
     doc: Option<(u32, String)>,
+    /// Where the signature of the last definition starts; attributes before it are its own.
+    signature_at: usize,
+    /// The definition met last.
+    last: Option<(SymbolKind, String)>,
 }
 
 /// A node whose inside is not at module level.
@@ -115,10 +127,13 @@ struct Found {
 }
 
 impl<'a> Walk<'a> {
-    fn tree(&mut self, root: Node<'a>, matcher: &mut QueryCursor) {
+    /// Walks the tree; returns how many nodes it looked at.
+    fn tree(&mut self, root: Node<'a>, matcher: &mut QueryCursor) -> usize {
         let mut cursor = root.walk();
         let mut depth = 0;
+        let mut n_nodes = 0;
         loop {
+            n_nodes += 1;
             if self.enter(cursor.node(), depth, matcher) && cursor.goto_first_child() {
                 depth += 1;
                 continue;
@@ -131,7 +146,7 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 if !cursor.goto_parent() {
-                    return;
+                    return n_nodes;
                 }
                 depth -= 1;
             }
@@ -165,7 +180,8 @@ impl<'a> Walk<'a> {
                     Role::Doc => doc = self.documentation(captured),
                     Role::ModuleDoc => self.doc = self.documentation(captured),
                     role @ (Role::Comment | Role::Attribute) => {
-                        if self.stands_alone(captured) || role == Role::Attribute {
+                        let is_inside = captured.start_byte() < self.signature_at;
+                        if !is_inside && (self.stands_alone(captured) || role == Role::Attribute) {
                             self.above.push(Above { role, span });
                         }
                     }
@@ -173,6 +189,8 @@ impl<'a> Walk<'a> {
                         self.imports.push(span);
                         enters = false;
                     }
+                    Role::Opaque => enters = false,
+                    Role::Tail => self.extend_last(captured),
                     Role::Local => {
                         let prefix = self.prefix();
                         self.scopes.push(Scope { depth, kind: ScopeKind::Local, prefix });
@@ -189,15 +207,12 @@ impl<'a> Walk<'a> {
         }
         for idx in 0..found.len() {
             let this = &found[idx];
-            // The same definition seen by two patterns: the one that says more counts.
-            let is_covered =
-                |other: &Found| other.name == this.name && rank_of(other) > rank_of(this);
-            if this.name.is_empty() || found.iter().any(is_covered) {
-                continue;
-            }
-            let is_repeated =
-                found[..idx].iter().any(|other| other.name == this.name && other.role == this.role);
-            if !is_repeated {
+            // The same definition seen by several patterns: the one that says most counts.
+            let is_covered = found.iter().enumerate().any(|(other_idx, other)| {
+                other.name == this.name
+                    && (rank_of(other), Reverse(other_idx)) > (rank_of(this), Reverse(idx))
+            });
+            if !this.name.is_empty() && !is_covered {
                 enters &= self.define(node, depth, this);
             }
         }
@@ -224,7 +239,9 @@ impl<'a> Walk<'a> {
         }
         let mut span = rows(node);
         let mut doc = found.doc.clone();
-        let first_of_header = span.first;
+        let signature = self.signature_of(node).unwrap_or(node);
+        self.signature_at = signature.start_byte();
+        let first_of_header = rows(signature).first;
         let mut reached = span.first;
         while let Some(above) = self.above.pop() {
             let is_adjacent = above.span.last + 1 >= reached
@@ -247,11 +264,44 @@ impl<'a> Walk<'a> {
         let header = LineSpan { first: first_of_header, last: header_last };
         let places = self.symbols.entry((kind, name.clone())).or_default();
         places.push(Place { span, header, doc });
-        if kind == SymbolKind::Class {
+        self.last = Some((kind, name.clone()));
+        let has_members = kind != SymbolKind::Function && found.header_last.is_some();
+        if has_members {
             let prefix = format!("{name}.");
             self.scopes.push(Scope { depth, kind: ScopeKind::Class, prefix });
         }
-        kind == SymbolKind::Class
+        has_members || kind == SymbolKind::Class
+    }
+
+    /// Text that starts on the last line of a definition and goes on below it.
+    fn extend_last(&mut self, tail: Node<'a>) {
+        let first = tail.start_position().row as u32 + 1;
+        let places = self.last.as_ref().and_then(|last| self.symbols.get_mut(last));
+        if let Some(place) = places.and_then(|places| places.last_mut())
+            && (place.span.last..=place.span.last + 1).contains(&first)
+        {
+            place.span.last = place.span.last.max(rows(tail).last);
+        }
+    }
+
+    /// The first token of a definition behind its attributes and the comments among them.
+    fn signature_of(&self, node: Node<'a>) -> Option<Node<'a>> {
+        let mut cursor = node.walk();
+        loop {
+            let reached = cursor.node();
+            let precedes = self.rules.precedes.get(reached.kind_id() as usize);
+            if !precedes.is_some_and(|&precedes| precedes) {
+                if cursor.goto_first_child() {
+                    continue;
+                }
+                return Some(reached);
+            }
+            while !cursor.goto_next_sibling() {
+                if !cursor.goto_parent() {
+                    return None;
+                }
+            }
+        }
     }
 
     fn prefix(&self) -> String {
@@ -291,12 +341,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn rank_of(found: &Found) -> (u8, bool) {
+fn rank_of(found: &Found) -> (u8, bool, bool) {
     let by_role = match found.role {
         Role::Variable => 0,
         _ => 1,
     };
-    (by_role, found.doc.is_some())
+    (by_role, found.doc.is_some(), found.header_last.is_some())
 }
 
 /// The lines of a node, from 1; a line end that closes the node does not count.
@@ -307,7 +357,7 @@ fn rows(node: Node<'_>) -> LineSpan {
     LineSpan { first: start.row as u32 + 1, last: last as u32 }
 }
 
-/// A name on one line, with dots between its parts and without type arguments.
+/// A name on one line, with dots between its parts and without type arguments and quotes.
 fn clean_name(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     let (plain, operator) = match text.find("operator") {
@@ -317,7 +367,7 @@ fn clean_name(text: &str) -> String {
         _ => (text, ""),
     };
     let mut n_open = 0_usize;
-    for c in plain.chars() {
+    for c in plain.trim_matches(['\'', '"']).chars() {
         match c {
             '<' => n_open += 1,
             '>' => n_open = n_open.saturating_sub(1),
@@ -325,7 +375,9 @@ fn clean_name(text: &str) -> String {
             _ => name.push(c),
         }
     }
-    name.extend(operator.chars().filter(|c| !c.is_control()));
+    // A conversion is captured with its parameters: `operator bool() const`.
+    let end = operator.find('(').filter(|&end| end != "operator".len()).unwrap_or(operator.len());
+    name.extend(operator[..end].trim_end().chars().filter(|c| !c.is_control()));
     name.replace("::", ".").trim_matches('.').to_owned()
 }
 
@@ -357,7 +409,8 @@ fn in_file_order(symbols: BTreeMap<(SymbolKind, String), Vec<Place>>) -> Vec<Sym
     let mut symbols: Vec<Symbol> = symbols
         .into_iter()
         .map(|((kind, name), mut places)| {
-            places.sort_by_key(|place| place.span);
+            // Of a type and its alias of the same name, the one that shows where the body starts.
+            places.sort_by_key(|place| (place.span, place.header.last));
             places.dedup_by_key(|place| place.span);
             Symbol { kind, name, places }
         })
@@ -365,7 +418,32 @@ fn in_file_order(symbols: BTreeMap<(SymbolKind, String), Vec<Place>>) -> Vec<Sym
     // Outer before inner where both start on one line.
     symbols.sort_by_key(|symbol| {
         let span = symbol.places[0].span;
-        (span.first, std::cmp::Reverse(span.last))
+        (span.first, Reverse(span.last))
     });
     symbols
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::language::{RuleBook, of_name};
+
+    fn n_nodes(source: &str) -> usize {
+        let rules = RuleBook::new(&[]);
+        let text = Text::decode(source.as_bytes()).unwrap();
+        read_outline(rules.rules(of_name("python").unwrap()), &text).1
+    }
+
+    #[test]
+    fn nodes_are_looked_at_once_however_many_there_are() {
+        let functions = |n: usize| "def f(a):\n    return a\n".repeat(n);
+        let (one, hundred) = (n_nodes(&functions(1)), n_nodes(&functions(100)));
+        let of_one = n_nodes(&functions(2)) - one;
+        assert_eq!(hundred - one, 99 * of_one);
+        assert_eq!(
+            n_nodes("def f(a):\n    return a + a + a + a\n"),
+            one,
+            "the inside of a function is not looked at"
+        );
+    }
 }

@@ -1,19 +1,24 @@
 //! The languages whose outlines are known: a grammar and a query file each.
 //!
 //! A query file says which nodes are symbols; adding a language is one such file and one row of
-//! [`LANGUAGES`]. Every pattern starts with one named node and gives captures these roles:
+//! [`LANGUAGES`]. Every pattern starts with one named node,
+//! perhaps behind a bracket for its predicate, and gives captures these roles:
 //!
 //! - `@class`, `@function`, `@variable`: the whole definition; variables inside a class are no
-//!   symbols, and nothing inside a function is one;
+//!   symbols, and nothing inside a function is one, nor inside a variable without `@body`; a class
+//!   or variable with `@open` or `@body` qualifies the names inside;
 //! - `@scope`: qualifies the names inside without being a symbol (a namespace);
 //! - `@name`: the definition's own name; `@qualifier`: what stands before it (a Go receiver);
 //! - `@open`: the last token of the header; without it the header ends where `@body` starts, and
 //!   without that it is the whole definition;
 //! - `@doc`: a string that documents the definition; comments just above one do so in languages
 //!   that capture `@comment`; `@module_doc` documents the file;
-//! - `@attribute`: belongs to the definition below it (a decorator);
+//! - `@attribute`: belongs to the definition below it (a decorator), or to the one that starts
+//!   with it, whose header then begins behind it;
 //! - `@import`: a statement of the import block;
-//! - `@local`: variables inside are no symbols (an anonymous function).
+//! - `@local`: variables inside are no symbols (an anonymous function);
+//! - `@opaque`: nothing inside is a symbol;
+//! - `@tail`: goes on below the definition on whose last line it starts (a here document).
 
 use std::sync::OnceLock;
 
@@ -34,13 +39,88 @@ pub struct Language {
     query: &'static str,
 }
 
-pub static LANGUAGES: &[Language] = &[Language {
-    name: "python",
-    extensions: &["py", "pyi", "pyw", "pyx"],
-    file_names: &["SConstruct", "SConscript", "wscript"],
-    grammar: || tree_sitter_python::LANGUAGE.into(),
-    query: include_str!("queries/python.scm"),
-}];
+pub static LANGUAGES: &[Language] = &[
+    Language {
+        name: "python",
+        extensions: &["py", "pyi", "pyw", "pyx"],
+        file_names: &["SConstruct", "SConscript", "wscript"],
+        grammar: || tree_sitter_python::LANGUAGE.into(),
+        query: include_str!("queries/python.scm"),
+    },
+    Language {
+        name: "javascript",
+        extensions: &["js", "jsx", "mjs", "cjs"],
+        file_names: &["Jakefile"],
+        grammar: || tree_sitter_javascript::LANGUAGE.into(),
+        query: include_str!("queries/javascript.scm"),
+    },
+    Language {
+        name: "typescript",
+        extensions: &["ts", "mts", "cts"],
+        file_names: &[],
+        grammar: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
+        query: include_str!("queries/typescript.scm"),
+    },
+    Language {
+        name: "tsx",
+        extensions: &["tsx"],
+        file_names: &[],
+        grammar: || tree_sitter_typescript::LANGUAGE_TSX.into(),
+        query: include_str!("queries/typescript.scm"),
+    },
+    Language {
+        name: "rust",
+        extensions: &["rs"],
+        file_names: &[],
+        grammar: || tree_sitter_rust::LANGUAGE.into(),
+        query: include_str!("queries/rust.scm"),
+    },
+    Language {
+        name: "go",
+        extensions: &["go"],
+        file_names: &[],
+        grammar: || tree_sitter_go::LANGUAGE.into(),
+        query: include_str!("queries/go.scm"),
+    },
+    Language {
+        name: "java",
+        extensions: &["java"],
+        file_names: &[],
+        grammar: || tree_sitter_java::LANGUAGE.into(),
+        query: include_str!("queries/java.scm"),
+    },
+    Language {
+        name: "c",
+        extensions: &["c"],
+        file_names: &[],
+        grammar: || tree_sitter_c::LANGUAGE.into(),
+        query: include_str!("queries/c.scm"),
+    },
+    Language {
+        name: "cpp",
+        // A header may be either language's; what C++ cannot read of C is rare, and stepped over.
+        extensions: &[
+            "h", "cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "h++", "ipp", "tpp", "inl",
+        ],
+        file_names: &[],
+        grammar: || tree_sitter_cpp::LANGUAGE.into(),
+        query: include_str!("queries/cpp.scm"),
+    },
+    Language {
+        name: "ruby",
+        extensions: &["rb", "rake", "ru", "gemspec"],
+        file_names: &["Rakefile", "Gemfile", "Guardfile", "Vagrantfile", "Podfile", "Capfile"],
+        grammar: || tree_sitter_ruby::LANGUAGE.into(),
+        query: include_str!("queries/ruby.scm"),
+    },
+    Language {
+        name: "php",
+        extensions: &["php", "phtml"],
+        file_names: &[],
+        grammar: || tree_sitter_php::LANGUAGE_PHP.into(),
+        query: include_str!("queries/php.scm"),
+    },
+];
 
 /// The language of a file, by its name.
 pub fn of_path(path: &RepoPath) -> Option<&'static Language> {
@@ -74,6 +154,8 @@ pub(super) enum Role {
     Attribute,
     Import,
     Local,
+    Opaque,
+    Tail,
     /// A name for a predicate of the pattern.
     Unnamed,
 }
@@ -87,6 +169,8 @@ pub(super) struct Rules {
     pub(super) roles: Vec<Role>,
     /// By the id of a node kind: whether some pattern starts with it.
     pub(super) starts: Vec<bool>,
+    /// By the id of a node kind: whether it is an attribute or comment, wherever it stands.
+    pub(super) precedes: Vec<bool>,
 }
 
 /// The rules of the languages that a repository holds, compiled when the first file asks: all of
@@ -106,7 +190,7 @@ struct Entry {
 }
 
 /// Changes when outlines come out differently for other reasons than a query file.
-const OUTLINE_VERSION: u32 = 1;
+const OUTLINE_VERSION: u32 = 2;
 
 impl RuleBook {
     /// Files of other languages than `wanted` (by name; none means all) have no rules.
@@ -161,19 +245,25 @@ impl Language {
     }
 }
 
+/// How the pattern of a node goes on that stands before signatures.
+const PRECEDING: &[&str] = &[") @attribute", ") @comment"];
+
 fn compile(language: &Language) -> Result<Rules, String> {
     let grammar = (language.grammar)();
     let query = Query::new(&grammar, language.query).map_err(|err| err.to_string())?;
     let roles = query.capture_names().iter().map(|name| role_of(name)).collect::<Result<_, _>>()?;
     let mut starts = vec![false; grammar.node_kind_count()];
+    let mut precedes = starts.clone();
     for pattern in 0..query.pattern_count() {
         let text = &language.query[query.start_byte_for_pattern(pattern)..];
-        let kind = text.trim_start().strip_prefix('(').ok_or("a pattern starts with no node")?;
+        // A pattern with a predicate has brackets of its own.
+        let kind = text.trim_start().trim_start_matches('(');
         let end = kind.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(kind.len());
         let mut is_known = false;
         for (id, start) in starts.iter_mut().enumerate() {
             if grammar.node_kind_for_id(id as u16) == Some(&kind[..end]) {
                 *start = true;
+                precedes[id] |= PRECEDING.iter().any(|role| kind[end..].starts_with(role));
                 is_known = true;
             }
         }
@@ -181,7 +271,7 @@ fn compile(language: &Language) -> Result<Rules, String> {
             return Err(format!("the grammar has no node `{}`", &kind[..end]));
         }
     }
-    Ok(Rules { grammar, query, roles, starts })
+    Ok(Rules { grammar, query, roles, starts, precedes })
 }
 
 fn role_of(capture: &str) -> Result<Role, String> {
@@ -200,6 +290,8 @@ fn role_of(capture: &str) -> Result<Role, String> {
         "attribute" => Role::Attribute,
         "import" => Role::Import,
         "local" => Role::Local,
+        "opaque" => Role::Opaque,
+        "tail" => Role::Tail,
         other if other.starts_with('_') => Role::Unnamed,
         other => return Err(format!("`@{other}` is no role")),
     })
@@ -213,7 +305,17 @@ mod tests {
     fn every_query_compiles_and_uses_known_nodes_and_roles() {
         for language in LANGUAGES {
             if let Err(problem) = compile(language) {
-                panic!("queries/{}.scm: {problem}", language.name);
+                panic!("the query of {}: {problem}", language.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_extension_or_name_means_two_languages() {
+        let mut seen = std::collections::BTreeSet::new();
+        for language in LANGUAGES {
+            for name in language.extensions.iter().chain(language.file_names) {
+                assert!(seen.insert(name), "`{name}`");
             }
         }
     }
@@ -224,6 +326,11 @@ mod tests {
         assert_eq!(name_of("a/b.py"), Some("python"));
         assert_eq!(name_of("a/B.PY"), Some("python"));
         assert_eq!(name_of("SConstruct"), Some("python"));
+        assert_eq!(name_of("lib/tasks/Rakefile"), Some("ruby"));
+        assert_eq!(name_of("a.d.ts"), Some("typescript"));
+        assert_eq!(name_of("a.tsx"), Some("tsx"));
+        assert_eq!(name_of("a.c"), Some("c"));
+        assert_eq!(name_of("a.h"), Some("cpp"));
         assert_eq!(name_of("py"), None);
         assert_eq!(name_of("a.py/readme"), None);
     }

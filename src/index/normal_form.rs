@@ -75,6 +75,36 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_layout_do_not_matter_in_any_language() {
+        let rows = [
+            ("a.js", "f(a, b);\ng();\n", "// x\nf(a,\n  b); /* y */\n\n\ng();\n"),
+            ("a.jsx", "const a = <b c={1} />;\n", "const a = // x\n  <b\n c={ 1 }/>;\n"),
+            ("a.ts", "let a: number = 1;\n", "/** x */\nlet a :number\n  = 1; // y\n"),
+            ("a.tsx", "let a = <b c={1}/>;\n", "// x\nlet a =\n <b c={1} />;\n"),
+            ("a.rs", "fn f() { g(1); }\n", "/// x\nfn f() {\n    // y\n    g( 1 );\n}\n"),
+            ("a.go", "func f() {\n\tg(1)\n}\n", "// x\nfunc f() {\n\n\tg( 1 ) // y\n\n}\n"),
+            ("A.java", "class A { int a = 1; }\n", "/** x */\nclass A {\n  int a=1; // y\n}\n"),
+            (
+                "a.c",
+                "int f(void) { return 1; }\n",
+                "/* x */\nint f( void )\n{\n  return 1; // y\n}\n",
+            ),
+            ("a.cpp", "int a = f<b>(1);\n", "// x\nint a=\n  f< b >( 1 ); /* y */\n"),
+            ("a.rb", "def f(a)\n  g a\nend\n", "# x\ndef f( a )\n\n  g  a # y\nend\n"),
+            ("a.php", "<?php\nf($a);\n", "<?php\n// x\nf( $a ); # y\n\n"),
+        ];
+        for (path, plain, same) in rows {
+            assert_eq!(form(path, plain), form(path, same), "{path}");
+            let other = plain.replace('1', "2").replace("a)", "c)").replace("a b", "ab");
+            assert_ne!(
+                form(path, plain),
+                form(path, &other.replace("f(a, b)", "f(b, a)")),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
     fn tokens_strings_and_nesting_matter() {
         let forms = [
             "if a:\n    b()\n    c('x')\n",

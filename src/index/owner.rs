@@ -238,4 +238,32 @@ print(LIMITS)
             "class: Outer",
         );
     }
+
+    #[test]
+    fn bodies_in_braces_end_like_those_that_are_indented() {
+        const SOURCE: &str = "\
+class A {
+    @Test
+    void f() {
+        g();
+    }
+
+    int size;
+}
+
+class B {
+}
+";
+        let rows: &[(u32, &[&str], &str)] = &[
+            (4, &["        h();"], "function: A.f"),
+            (5, &["", "    void h() {}"], "class: A"),
+            (1, &["    @Before"], "function: A.f"),
+            (7, &["    int b;"], "class: A"),
+            (8, &["class C {}"], "module:"),
+        ];
+        for (after, inserted, owner) in rows {
+            let (outline, text) = parsed("A.java", SOURCE);
+            assert_eq!(name_of(owner_of_insertion(&outline, &text, *after, inserted)), *owner);
+        }
+    }
 }

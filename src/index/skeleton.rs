@@ -197,4 +197,53 @@ class Outer(Base):
         "#]],
         );
     }
+
+    #[test]
+    fn braces_and_comments_above_are_known_too() {
+        let source = "\
+package shop;
+
+import java.util.List;
+
+/**
+ * A cart.
+ */
+@Entity
+public class Cart
+    extends Base
+{
+    private int size;
+
+    /** Its total. */
+    @Override
+    public int total(
+        int a
+    ) {
+        return 1;
+    }
+
+    enum State { OPEN }
+}
+";
+        check(
+            "Cart.java",
+            source,
+            |_| true,
+            expect![[r#"
+            package shop;
+            import java.util.List;
+             * A cart.
+            @Entity
+            public class Cart
+                extends Base
+            {
+                /** Its total. */
+                @Override
+                public int total(
+                    int a
+                ) {
+                enum State { OPEN }
+        "#]],
+        );
+    }
 }

@@ -9,6 +9,7 @@ mod canary;
 mod fix;
 mod git_apply;
 mod help;
+mod index;
 mod interrupt;
 mod layers;
 mod machine;

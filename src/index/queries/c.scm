@@ -14,7 +14,7 @@
       declarator: (pointer_declarator
         declarator: (function_declarator declarator: (identifier) @name)))
   ]) @function
-(preproc_function_def name: (identifier) @name) @function
+(preproc_function_def name: (identifier) @name parameters: (preproc_params) @open) @function
 
 (struct_specifier name: (type_identifier) @name body: (field_declaration_list) @body) @class
 (union_specifier name: (type_identifier) @name body: (field_declaration_list) @body) @class
@@ -22,9 +22,9 @@
 (type_definition declarator: (type_identifier) @name) @class
 (type_definition
   type: [
-    (struct_specifier body: (field_declaration_list) @body)
-    (union_specifier body: (field_declaration_list) @body)
-    (enum_specifier body: (enumerator_list) @body)
+    (struct_specifier !name body: (field_declaration_list) @body)
+    (union_specifier !name body: (field_declaration_list) @body)
+    (enum_specifier !name body: (enumerator_list) @body)
   ]
   declarator: (type_identifier) @name) @class
 (type_definition
@@ -43,8 +43,14 @@
       declarator: (pointer_declarator declarator: (array_declarator declarator: (identifier) @name)))
     (pointer_declarator declarator: (identifier) @name)
     (array_declarator declarator: (identifier) @name)
+    (init_declarator
+      declarator: (function_declarator
+        declarator: (parenthesized_declarator (pointer_declarator (identifier) @name))))
+    (function_declarator
+      declarator: (parenthesized_declarator (pointer_declarator (identifier) @name)))
   ]) @variable
-(preproc_def name: (identifier) @name) @variable
+; Without a value it guards a header.
+(preproc_def name: (identifier) @name value: (_)) @variable
 
 (preproc_include) @import
 (comment) @comment

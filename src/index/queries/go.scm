@@ -27,3 +27,4 @@
 (package_clause) @import
 (comment) @comment
 (func_literal) @local
+(method_elem name: (field_identifier) @name) @function

@@ -13,3 +13,9 @@
 (line_comment) @comment
 (block_comment) @comment
 (lambda_expression) @local
+(marker_annotation) @attribute
+(annotation) @attribute
+(annotation_type_element_declaration name: (identifier) @name) @function
+; Methods of anonymous classes are the field's.
+(field_declaration) @opaque
+(enum_constant) @opaque

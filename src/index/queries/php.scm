@@ -11,7 +11,7 @@
   (assignment_expression left: (variable_name) @name)) @variable
 
 (namespace_use_declaration) @import
-(namespace_definition name: (namespace_name)) @import
+(namespace_definition name: (namespace_name) !body) @import
 (expression_statement [
   (require_expression)
   (require_once_expression)
@@ -21,3 +21,8 @@
 (comment) @comment
 (anonymous_function) @local
 (arrow_function) @local
+(attribute_list) @attribute
+((function_call_expression
+  function: (name) @_function
+  arguments: (arguments . (argument (string (string_content) @name)))) @variable
+  (#eq? @_function "define"))

@@ -10,3 +10,4 @@
   (#any-of? @_method "require" "require_relative" "load" "autoload"))
 (comment) @comment
 (lambda) @local
+(heredoc_body) @tail

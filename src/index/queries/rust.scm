@@ -4,11 +4,30 @@
 (trait_item name: (type_identifier) @name body: (declaration_list) @body) @class
 (type_item name: (type_identifier) @name) @class
 ; Blocks of a type are further places of that type.
-(impl_item type: (_) @name body: (declaration_list) @body) @class
+(impl_item
+  type: [
+    (type_identifier) @name
+    (primitive_type) @name
+    (tuple_type) @name
+    (array_type) @name
+    (unit_type) @name
+    (metavariable) @name
+    (generic_type type: (type_identifier) @name)
+    (scoped_type_identifier name: (type_identifier) @name)
+    (generic_type type: (scoped_type_identifier name: (type_identifier) @name))
+    (dynamic_type trait: (type_identifier) @name)
+    (reference_type type: (type_identifier) @name)
+    (reference_type type: (primitive_type) @name)
+    (reference_type type: (array_type) @name)
+    (reference_type type: (generic_type type: (type_identifier) @name))
+    (reference_type type: (scoped_type_identifier name: (type_identifier) @name))
+    (reference_type type: (dynamic_type trait: (type_identifier) @name))
+  ]
+  body: (declaration_list) @body) @class
 
 (function_item name: (identifier) @name body: (block) @body) @function
 (function_signature_item name: (identifier) @name) @function
-(macro_definition name: (identifier) @name) @function
+(macro_definition name: (identifier) @name @open) @function
 
 (const_item name: (identifier) @name) @variable
 (static_item name: (identifier) @name) @variable

@@ -109,6 +109,25 @@ pub enum Signal {
     File,
 }
 
+impl Signal {
+    /// What a reader is told it is.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::DottedName => "dotted name",
+            Self::Traceback => "traceback",
+            Self::Definition => "defines",
+            Self::Message => "message",
+            Self::Words => "words",
+            Self::Imports => "imports",
+            Self::BestSymbol => "best symbol",
+            Self::FileName => "file name",
+            Self::Kind => "kind",
+            Self::File => "file",
+        }
+    }
+}
+
 /// Ranks the source files of an index, and their symbols, for an issue whose first line is its
 /// title.
 ///

@@ -1,18 +1,6 @@
-//! Source text in, outline text out, for every language.
+use expect_test::expect;
 
-use expect_test::{Expect, expect};
-
-use crate::index::outline::render_outline;
-use crate::index::outline_of;
-use crate::repo::path::RepoPath;
-use crate::repo::text::Text;
-
-#[track_caller]
-fn check(path: &str, source: &str, expect: Expect) {
-    let path = RepoPath::parse(path).unwrap();
-    let text = Text::decode(source.as_bytes()).unwrap();
-    expect.assert_eq(&render_outline(&outline_of(&path, &text)));
-}
+use crate::index::outline_examples::check;
 
 #[test]
 fn python_async_functions_decorators_and_nested_classes_are_listed() {
