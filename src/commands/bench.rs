@@ -14,6 +14,10 @@ use crate::model::local::bench::{BenchPlan, BenchReport, Figure};
 
 /// Measure how fast a model runs on this machine
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft model bench
+  sorft model bench smollm2-135m --format json")]
 pub struct BenchArgs {
     /// Short name, `hf:OWNER/NAME[/FILE]`, GGUF file or folder
     #[arg(default_value = DEFAULT_MODEL)]

@@ -178,7 +178,7 @@ pub enum ModelRef {
 pub enum ModelRefError {
     #[error(
         "wanted a model, found `{found}`, which is no short name ({})\n\
-         hint: write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./{found}` for a file or folder",
+         hint: `sorft model list` tells what each is; write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./{found}` for a file or folder",
         aliases()
     )]
     UnknownAlias { found: String },
@@ -290,7 +290,7 @@ mod tests {
             "qwen-9000",
             expect![[r"
             error: wanted a model, found `qwen-9000`, which is no short name (smollm2-135m, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, qwen2.5-coder-3b, qwen2.5-coder-7b, qwen2.5-coder-14b, qwen2.5-coder-32b)
-            hint: write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./qwen-9000` for a file or folder"]],
+            hint: `sorft model list` tells what each is; write `hf:OWNER/NAME[/FILE]` for a model of the hub, `./qwen-9000` for a file or folder"]],
         );
     }
 

@@ -97,7 +97,8 @@ fn a_repository_of_another_user_is_refused_with_the_way_out() {
         let output = locate(&machine, "repo", &[]);
         check_said(&output, 2, &["belongs to another user", "safe.directory"]);
     }
-    let config = format!("[safe]\n\tdirectory = {}\n", repository.workdir().unwrap().display());
+    let root = repository.workdir().unwrap().to_str().unwrap().trim_end_matches('/');
+    let config = format!("[safe]\n\tdirectory = {root}\n");
     fs::write(machine.home.path().join(".gitconfig"), config).unwrap();
     check_said(&locate(&machine, "repo", &[]), 0, &[]);
 }
@@ -117,7 +118,7 @@ fn a_hostile_configuration_runs_nothing_and_is_named() {
         ("tset: x\n", 2, "unknown key `tset`; the nearest known key is `test`"),
         ("context_lines: [1]\n", 2, "`context_lines`: wanted a whole number"),
         (&bomb, 2, "repo/sorft.yaml"),
-        ("\u{1b}[31m: x\n", 2, "\\u{1b}"),
+        ("\u{1b}[31m: x\n", 2, "control characters are not allowed"),
         ("- x\n", 2, "repo/sorft.yaml"),
     ] {
         fs::write(&path, text).unwrap();
@@ -168,14 +169,13 @@ fn link_loops_and_links_out_of_the_repository_are_not_followed() {
 #[test]
 fn a_submodule_is_listed_and_not_read() {
     let machine = Machine::new();
+    let outer = machine.commit_all();
     let inner = machine.repo().join("vendored");
     fs::create_dir(&inner).unwrap();
     fs::write(inner.join("inner.py"), "def parse_duration_inner(): return 1\n").unwrap();
     let inner = commit_all(&inner);
-    let outer = machine.commit_all();
     let mut index = outer.index().unwrap();
     let id = inner.head().unwrap().target().unwrap();
-    index.remove_dir(Path::new("vendored"), 0).unwrap();
     index
         .add(&git2::IndexEntry {
             ctime: git2::IndexTime::new(0, 0),

@@ -34,7 +34,7 @@ fn a_limit_of_time_ends_a_call_that_is_under_way() {
     check_said(
         &output,
         1,
-        &["no patch: the time was up before any edit", "it would look at: timesheet/durations.py"],
+        &["no patch: the time was up before any edit", "it would look at: timesheet/"],
     );
 }
 

@@ -111,7 +111,11 @@ impl RemoteEngine {
             }
         }
         let Some(greeting) = greeted else {
-            bail!("no server can be used\n{}", failures.join("\n"));
+            bail!(
+                "no server can be used\n{}\n\
+                 hint: start it, or correct `--endpoint`; without it, a model runs on this machine",
+                failures.join("\n")
+            );
         };
         for failure in failures {
             tracing::warn!("{failure}");
