@@ -219,7 +219,8 @@ async fn distinct_completions_begin_with_the_greedy_one_and_leave_known_ones_whe
     for completion in &all[1..] {
         let prompt = &wanted.prompt;
         let [judged] =
-            engine.score(prompt, &texts(&[completion.clone()])).unwrap().await.unwrap()[..]
+            engine.score(prompt, &texts(std::slice::from_ref(completion))).unwrap().await.unwrap()
+                [..]
         else {
             panic!("one score");
         };
