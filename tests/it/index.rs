@@ -50,23 +50,138 @@ fn check(home: &TempDir, arguments: &[&str], code: i32, expect: Expect) {
 #[test]
 fn any_folder_is_a_repository() {
     let home = folder();
-    check(&home, &[], 0, expect![]);
-    check(&home, &[], 0, expect![]);
-    check(&home, &["--tree"], 0, expect![]);
-    check(&home, &["--symbols"], 0, expect![]);
-    check(&home, &["--skeleton", "shop/cart.py"], 0, expect![]);
-    check(&home, &["--tests"], 0, expect![]);
+    check(
+        &home,
+        &[],
+        0,
+        expect![[r#"
+        commit         none
+        files          5 (5 are texts)
+        tests          1
+        source files   4 (13 lines)
+        symbols        1 classes, 3 functions, 0 variables
+        languages      other 1, python 2, typescript 1
+        syntax errors  in 0 files
+        from cache     0 of 5 outlines
+    "#]],
+    );
+    check(
+        &home,
+        &[],
+        0,
+        expect![[r#"
+        commit         none
+        files          5 (5 are texts)
+        tests          1
+        source files   4 (13 lines)
+        symbols        1 classes, 3 functions, 0 variables
+        languages      other 1, python 2, typescript 1
+        syntax errors  in 0 files
+        from cache     5 of 5 outlines
+    "#]],
+    );
+    check(
+        &home,
+        &["--tree"],
+        0,
+        expect![[r#"
+        notes.md
+        shop/
+          cart.py
+          money.py
+        web/
+          cart.ts
+    "#]],
+    );
+    check(
+        &home,
+        &["--symbols"],
+        0,
+        expect![[r#"
+        shop/cart.py
+          class: Cart  5-7
+          function: Cart.total  6-7
+        shop/money.py
+          function: round_cents  1-2
+        web/cart.ts
+          function: render  1-3
+    "#]],
+    );
+    check(
+        &home,
+        &["--skeleton", "shop/cart.py"],
+        0,
+        expect![[r#"
+        """Carts."""
+
+        from shop.money import round_cents
+
+        class Cart:
+            def total(self):
+    "#]],
+    );
+    check(
+        &home,
+        &["--tests"],
+        0,
+        expect![[r#"
+        tests/test_cart.py
+    "#]],
+    );
 }
 
 #[test]
 fn a_search_shows_files_and_symbols_and_why() {
     let home = folder();
-    check(&home, &["--search", "`round_cents` is off"], 0, expect![]);
+    check(
+        &home,
+        &["--search", "`round_cents` is off"],
+        0,
+        expect![[r#"
+        files
+          1   1.79  shop/money.py
+          2   0.85  shop/cart.py
+        symbols
+          1   2.55  shop/money.py  function: round_cents
+          2   1.04  shop/cart.py  function: Cart.total
+          3   0.17  shop/cart.py  class: Cart
+    "#]],
+    );
     let issue = "total is wrong\n  File \"/srv/shop/cart.py\", line 7, in total\nsee shop.money";
-    check(&home, &["--search", issue, "--why", "--top", "2"], 0, expect![]);
+    check(
+        &home,
+        &["--search", issue, "--why", "--top", "2"],
+        0,
+        expect![[r#"
+        files
+          1   2.67  shop/cart.py
+             +1.00    traceback: line 7 in total
+             +1.00    words: total shop money
+             +0.40    best symbol: Cart.total
+             +0.21    defines: total
+             +0.07    imports: shop/money.py
+          2   1.28  shop/money.py
+             +0.53    words: money shop
+             +0.30    dotted name: shop.money
+             +0.30    file name: money
+             +0.15    imports: shop/cart.py
+        symbols
+          1   3.35  shop/cart.py  function: Cart.total
+             +1.00    traceback: line 7
+             +1.00    words: total
+             +1.00    file: shop/cart.py
+             +0.35    defines: total
+          2   0.85  web/cart.ts  function: render
+             +0.61    words: total
+             +0.24    file: web/cart.ts
+    "#]],
+    );
     let piped = index(&home, &["--search", "-", "--top", "1"], "`round_cents` is off\n");
     let first = String::from_utf8(piped.stdout).unwrap();
-    assert!(first.starts_with("  1 ") && first.contains("  shop/money.py\n"), "{first}");
+    assert!(
+        first.starts_with("files\n  1 ") && first.contains("  shop/money.py\nsymbols\n"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -83,6 +198,25 @@ fn a_search_in_json_carries_its_reasons() {
 #[test]
 fn a_search_that_finds_nothing_says_so() {
     let home = folder();
-    check(&home, &["--search", "zebra"], 1, expect![]);
-    check(&home, &["--why"], 2, expect![]);
+    check(
+        &home,
+        &["--search", "zebra"],
+        1,
+        expect![[r#"
+        note: no source file holds a word of the text, and it names no path or symbol of them
+    "#]],
+    );
+    check(
+        &home,
+        &["--why"],
+        2,
+        expect![[r#"
+        error: the following required arguments were not provided:
+          --search <TEXT>
+
+        Usage: sorft index --search <TEXT> --why <REPO>
+
+        For more information, try '--help'.
+    "#]],
+    );
 }
