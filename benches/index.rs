@@ -21,7 +21,7 @@ const ISSUE: &str = "total_7 of order_42 is wrong\n\
     File \"/srv/shop/package_4/order_42.py\", line 12, in total_7\n\
     ValueError: the price of item 3 is below zero\n";
 
-/// A Python file of about 120 lines: a class of twelve methods, and functions that use others.
+/// A Python file of 95 lines: a class of twelve methods, and functions that use others.
 fn file(number: usize) -> String {
     let mut text = format!(
         "\"\"\"Orders of kind {number}.\"\"\"\nfrom shop.package_{}.order_{} import helper\n\nLIMIT = {number}\n\n\n",

@@ -1,7 +1,5 @@
 //! `sorft index --search`: the files and symbols that a text is most likely about, and why.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -62,24 +60,38 @@ pub fn show_search(
 
 /// Files, then symbols over all files: rank, score and name; below, what the score is made of.
 fn render(ranking: &Ranking, with_reasons: bool) -> String {
+    let n_of = |reasons: &[Reason]| if with_reasons { reasons.len() } else { 0 };
     let mut text = String::new();
-    let mut add = |number: usize, score: f64, name: String, reasons: &[Reason]| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:>3} {score:>6.2}  {name}", number + 1);
-        for reason in reasons.iter().filter(|_| with_reasons) {
-            let signal = reason.signal.words();
-            let _ = writeln!(text, "    {:>+6.2}    {signal}: {}", reason.weight, reason.evidence);
-        }
-    };
+    if !ranking.files.is_empty() {
+        text.push_str("files\n");
+    }
     for (number, file) in ranking.files.iter().enumerate() {
-        add(number, file.score, file.path.to_string(), &file.reasons);
+        let name = file.path.to_string();
+        text.push_str(&render_row(number, file.score, &name, &file.reasons[..n_of(&file.reasons)]));
+    }
+    if !ranking.symbols.is_empty() {
+        text.push_str("symbols\n");
     }
     for (number, symbol) in ranking.symbols.iter().enumerate() {
         let name = match symbol.kind {
             SymbolKind::Module => format!("{}  module:", symbol.path),
             kind => format!("{}  {}: {}", symbol.path, kind.word(), symbol.name),
         };
-        add(number, symbol.score, name, &symbol.reasons);
+        text.push_str(&render_row(
+            number,
+            symbol.score,
+            &name,
+            &symbol.reasons[..n_of(&symbol.reasons)],
+        ));
     }
     text
+}
+
+fn render_row(number: usize, score: f64, name: &str, reasons: &[Reason]) -> String {
+    let mut row = format!("{:>3} {score:>6.2}  {name}\n", number + 1);
+    for reason in reasons {
+        let signal = reason.signal.words();
+        row.push_str(&format!("    {:>+6.2}    {signal}: {}\n", reason.weight, reason.evidence));
+    }
+    row
 }

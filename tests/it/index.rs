@@ -138,8 +138,10 @@ fn a_search_shows_files_and_symbols_and_why() {
         &["--search", "`round_cents` is off"],
         0,
         expect![[r#"
+        files
           1   1.79  shop/money.py
           2   0.85  shop/cart.py
+        symbols
           1   2.55  shop/money.py  function: round_cents
           2   1.04  shop/cart.py  function: Cart.total
           3   0.17  shop/cart.py  class: Cart
@@ -151,6 +153,7 @@ fn a_search_shows_files_and_symbols_and_why() {
         &["--search", issue, "--why", "--top", "2"],
         0,
         expect![[r#"
+        files
           1   2.67  shop/cart.py
              +1.00    traceback: line 7 in total
              +1.00    words: total shop money
@@ -162,6 +165,7 @@ fn a_search_shows_files_and_symbols_and_why() {
              +0.30    dotted name: shop.money
              +0.30    file name: money
              +0.15    imports: shop/cart.py
+        symbols
           1   3.35  shop/cart.py  function: Cart.total
              +1.00    traceback: line 7
              +1.00    words: total
@@ -174,7 +178,10 @@ fn a_search_shows_files_and_symbols_and_why() {
     );
     let piped = index(&home, &["--search", "-", "--top", "1"], "`round_cents` is off\n");
     let first = String::from_utf8(piped.stdout).unwrap();
-    assert!(first.starts_with("  1 ") && first.contains("  shop/money.py\n"), "{first}");
+    assert!(
+        first.starts_with("files\n  1 ") && first.contains("  shop/money.py\nsymbols\n"),
+        "{first}"
+    );
 }
 
 #[test]
