@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::run::RUN_VERSION;
 use crate::run::line_log::{Durability, LineLog, read_rows};
-use crate::run::row::{CandidateRow, PredictionRow, RunInfo, TimingRow, TrajectoryRow};
+use crate::run::row::{
+    CandidateRow, PredictionRow, RunInfo, TimingRow, TrajectoryRow, stage_order,
+};
 
 const RUN_FILE: &str = "run.json";
 const TRAJECTORY_FILE: &str = "trajectory.jsonl";
@@ -98,6 +100,16 @@ impl RunDir {
         let mut rows: Vec<TrajectoryRow> = self.trajectory.read(|head| head.request == request)?;
         rows.sort_by_key(|row| row.sample);
         rows.dedup_by_key(|row| row.sample);
+        Ok(rows)
+    }
+
+    /// All recorded completions of an instance, in order, each once.
+    pub fn calls_of_instance(&self, instance: &str) -> anyhow::Result<Vec<TrajectoryRow>> {
+        let mut rows: Vec<TrajectoryRow> =
+            self.trajectory.read(|head| head.instance == instance)?;
+        let order = |row: &TrajectoryRow| (stage_order(&row.stage), row.stage.clone(), row.sample);
+        rows.sort_by_key(order);
+        rows.dedup_by_key(|row| (row.stage.clone(), row.sample));
         Ok(rows)
     }
 
@@ -222,14 +234,19 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_slice(&bytes).with_context(|| format!("reading `{}`", path.display()))
 }
 
-/// Writes the whole file or leaves the old one.
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let context = || format!("writing `{}`", path.display());
-    let mut json = serde_json::to_vec_pretty(value).with_context(context)?;
+    let mut json = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("writing `{}`", path.display()))?;
     json.push(b'\n');
+    write_whole(path, &json)
+}
+
+/// Writes the whole file or leaves the old one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let context = || format!("writing `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
-    file.write_all(&json).with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
     file.as_file().sync_all().with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())

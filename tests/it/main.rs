@@ -1,6 +1,7 @@
 //! The program as its users see it, and the invariants of its source.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod eval;
 mod fix;
 mod git_apply;
 mod layers;
