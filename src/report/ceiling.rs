@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::report::failure::Failure;
 use crate::report::table::{Style, Table, percent};
 use crate::run::RUN_VERSION;
-use crate::run::oracle_row::{CeilingRow, LossRow, OracleRow};
+use crate::run::oracle_row::{CeilingRow, LossRow, OracleRow, StageCeiling};
 
 /// `metrics.json` of an oracle run.
 #[derive(Debug, Clone, Serialize)]
@@ -142,7 +142,7 @@ fn figures(ceilings: Vec<&CeilingRow>) -> CeilingFigures {
     for name in ["file", "function", "line", "edit"] {
         let rows: Vec<_> = ceilings.iter().filter_map(|one| one.stages.get(name)).collect();
         let n = rows.len();
-        let count = |holds: &dyn Fn(&crate::run::oracle_row::StageCeiling) -> bool| {
+        let count = |holds: &dyn Fn(&StageCeiling) -> bool| {
             share(rows.iter().filter(|row| holds(row)).count(), n)
         };
         let looked = rows.iter().filter(|row| row.in_grammar.is_some()).count();

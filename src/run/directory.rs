@@ -176,7 +176,7 @@ fn lock_folder(path: &Path) -> anyhow::Result<File> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => bail!(
-            "another sorft process writes the run directory `{}`\nhint: wait for it, or name another folder with `--run-dir`",
+            "another sorft process writes the run directory `{}`\nhint: wait for it, or name another folder with `--run-dir` (`--out` of `sorft eval`)",
             path.display()
         ),
         Err(TryLockError::Error(error)) => {
@@ -223,7 +223,7 @@ fn refuse_other_run(path: &Path, begun: &RunInfo, asked: &RunInfo) -> anyhow::Re
         return Ok(());
     }
     bail!(
-        "`{}` holds a run with other settings: {}\nhint: use the same settings to resume it, or name another folder with `--run-dir`",
+        "`{}` holds a run with other settings: {}\nhint: use the same settings to resume it, or name another folder with `--run-dir` (`--out` of `sorft eval`)",
         path.display(),
         differing.join("; ")
     )
@@ -324,7 +324,7 @@ mod tests {
             folder.path(),
             expect![[r#"
             another sorft process writes the run directory `FOLDER`
-            hint: wait for it, or name another folder with `--run-dir`"#]],
+            hint: wait for it, or name another folder with `--run-dir` (`--out` of `sorft eval`)"#]],
         );
     }
 
@@ -338,7 +338,7 @@ mod tests {
             folder.path(),
             expect![[r#"
             `FOLDER` holds a run with other settings: `seed` was 1, is 2; `effort` was "quick", is "max"; `n` was null, is 3
-            hint: use the same settings to resume it, or name another folder with `--run-dir`"#]],
+            hint: use the same settings to resume it, or name another folder with `--run-dir` (`--out` of `sorft eval`)"#]],
         );
     }
 

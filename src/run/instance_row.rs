@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The first sample number of calls with true inputs, behind all of the pipeline's own.
+pub const TRUE_INPUTS: u64 = 1 << 20;
+
 /// An evaluated instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceRow {

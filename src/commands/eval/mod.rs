@@ -15,7 +15,7 @@ use crate::commands::Outcome;
 use crate::commands::eval::run::RunArgs;
 use crate::commands::eval::source::{DataArgs, Source};
 use crate::commands::eval::summary::{CompareArgs, MergeArgs, PriceArg};
-use crate::commands::output::escape_controls;
+use crate::commands::output::note;
 use crate::report::failure::{Failure, render_failures};
 use crate::report::table::Style;
 
@@ -109,7 +109,7 @@ pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
 /// Names what was left out on stderr, and says how the command ended.
 fn end_with(source: &Source, failed: &[Failure]) -> Outcome {
     for line in render_failures(failed).lines() {
-        tracing::warn!("{}", escape_controls(line));
+        note(line);
     }
     if failed.is_empty() && source.problems.is_empty() { Outcome::Done } else { Outcome::Missed }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use rayon::prelude::*;
 
 use crate::commands::eval::progress_bar;
-use crate::commands::output::{escape_controls, note};
+use crate::commands::output::note;
 use crate::config::folder::Folders;
 use crate::index::IndexOptions;
 use crate::index::cache::CacheOptions;
@@ -81,7 +81,7 @@ impl Source {
         };
         let read = read_dataset(dataset)?;
         for problem in &read.problems {
-            tracing::warn!("{}", escape_controls(&format!("{}: {problem}", dataset.display())));
+            note(&format!("{}: {problem}", dataset.display()));
         }
         let selection = Selection {
             only: args.only.clone(),

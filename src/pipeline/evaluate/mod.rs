@@ -16,7 +16,9 @@ use crate::pipeline::repair::Solution;
 use crate::prompt::CountTokens;
 use crate::repo::path::RepoPath;
 use crate::run::RUN_VERSION;
-use crate::run::instance_row::{Counts, InstanceRow, ItemsRow, PerStage, StageRow, TokensRow};
+use crate::run::instance_row::{
+    Counts, InstanceRow, ItemsRow, PerStage, StageRow, TRUE_INPUTS, TokensRow,
+};
 use crate::run::row::{CallOutcome, TrajectoryRow};
 use crate::run::seed::call_seed;
 use crate::search_replace::effect::changes_code;
@@ -26,8 +28,6 @@ use crate::stage::profile::Stages;
 use crate::stage::score::Score;
 use crate::stage::{Context, Stage};
 
-/// The first sample number of calls with true inputs, behind all of the chain's.
-const TRUE_INPUTS: u64 = 1 << 20;
 /// Retrieval's first so many, at most, in place of an answer.
 const MAX_COPIED: usize = 5;
 
@@ -77,13 +77,7 @@ impl Judged<'_> {
             // What changes in files that cannot be read cannot be asked for.
             return Ok(Some(missed(stage, &truth)));
         };
-        let draw = Draw {
-            call: TRUE_INPUTS,
-            first_sample: TRUE_INPUTS,
-            n: 1,
-            temperature: 0.0,
-            top_p: 1.0,
-        };
+        let draw = Draw { call: TRUE_INPUTS, first_sample: TRUE_INPUTS, ..Draw::GREEDY };
         let mut samples = calls.ask(stage, &prompt, &shown, draw).await?;
         let sample = samples.pop().context("the engine gave no completion")?;
         let in_view = truth.iter().filter(|item| stage.is_in_view(&shown, item)).count();
@@ -217,10 +211,10 @@ impl Judged<'_> {
 
     fn truth<S: Stage>(&self, stage: &S) -> Vec<S::Item> {
         let Some(gold) = self.gold else { return Vec::new() };
-        let truth = stage.truth(&self.context.index, &gold.gold);
-        // The edit stage gives both units of its items; scores take those that it compares.
-        let n = stage.score(&[], &truth).expected;
-        if n == 0 { Vec::new() } else { truth }
+        let mut truth = stage.truth(&self.context.index, &gold.gold);
+        // The edit stage gives both units of its items; those that scores take are meant.
+        truth.retain(|item| 0 < stage.score(&[], std::slice::from_ref(item)).expected);
+        truth
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits under which the ceiling is measured.
 
 use crate::stage::budget::Budget;
-use crate::stage::edit::{EditItems, EditStage};
+use crate::stage::edit::{EditItems, EditStage, SearchRuns};
 use crate::stage::file::{FileStage, FileView};
 use crate::stage::function::FunctionStage;
 use crate::stage::line::{LineShorthand, LineStage};
@@ -65,6 +65,7 @@ impl Limits {
                     reasoning_tokens: 0,
                     context_lines: 10,
                     max_edits: NO_LIMIT,
+                    search: SearchRuns::Any,
                     max_search_lines: 0,
                     replace_tokens: u32::MAX,
                     new_files: true,

@@ -19,6 +19,7 @@ use crate::run::oracle_row::{CeilingRow, LossRow, StageCeiling};
 use crate::search_replace::block::{Edit, marker_length, render_edits};
 use crate::search_replace::fence::Ended;
 use crate::search_replace::minimal::minimal_edits;
+use crate::stage::edit::EditItem;
 use crate::stage::function::SymbolId;
 use crate::stage::score::Score;
 use crate::stage::{Context, Stage, StageKind};
@@ -75,7 +76,7 @@ impl Chain<'_> {
         if truth.is_empty() {
             return None;
         }
-        let (prompt, shown) = match stage.prompt(self.context, input, self.counter) {
+        let (_, shown) = match stage.prompt(self.context, input, self.counter) {
             Ok(prompted) => prompted,
             Err(error) => {
                 self.lose(S::KIND, "no prompt", error.to_string());
@@ -83,7 +84,6 @@ impl Chain<'_> {
                 return Some(S::nothing());
             }
         };
-        drop(prompt);
         let n_in_view = truth.iter().filter(|item| stage.is_in_view(&shown, item)).count();
         let mut ceiling = StageCeiling { in_view: n_in_view, ..StageCeiling::nothing(truth.len()) };
         if n_in_view < truth.len() {
@@ -128,7 +128,7 @@ impl Chain<'_> {
     fn edited(
         &mut self,
         lines: &Vec<(RepoPath, u32)>,
-        truth: &[<crate::stage::edit::EditStage as Stage>::Item],
+        truth: &[EditItem],
         ceiling: &mut StageCeiling,
     ) -> Result<(), (String, String)> {
         let stage = &self.limits.stages.edit;

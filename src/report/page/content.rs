@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::prompt::{Message, Role};
 use crate::report::evaluation::{EvalReport, NamedFigures};
 use crate::report::failure::Failure;
 use crate::report::page::Run;
 use crate::report::tables::{DEFINITIONS, named_tables};
-use crate::run::instance_row::InstanceRow;
+use crate::run::instance_row::{InstanceRow, StageRow, TRUE_INPUTS};
 use crate::run::record_row::RecordRow;
 use crate::run::row::{CallOutcome, CandidateRow, TrajectoryRow};
 
@@ -84,8 +85,7 @@ struct TreeFile {
 
 #[derive(Serialize)]
 struct Call {
-    stage: String,
-    sample: u64,
+    name: String,
     outcome: String,
     class: &'static str,
     prompt: Vec<PageMessage>,
@@ -194,7 +194,7 @@ fn chart(title: String, bars: Vec<Bar>) -> Chart {
 }
 
 const BAR_LEFT: f64 = 200.0;
-const BAR_WIDTH: f64 = 360.0;
+const BAR_WIDTH: f64 = 320.0;
 
 fn hit_bar(at: usize, row: &NamedFigures) -> Bar {
     let hit = row.figures.hit;
@@ -301,7 +301,7 @@ fn state_words(row: Option<&InstanceRow>, lost: &str) -> String {
 }
 
 fn figures(row: &InstanceRow) -> Vec<Vec<String>> {
-    let stage = |(name, stage): (&'static str, &crate::run::instance_row::StageRow)| {
+    let stage = |(name, stage): (&'static str, &StageRow)| {
         let counts = stage.items.counts;
         let numbers = [counts.hits, counts.answered, counts.expected, stage.in_view];
         let mut cells = vec![name.to_owned()];
@@ -351,22 +351,26 @@ fn call(row: &TrajectoryRow) -> Call {
     let (outcome, class) = match &row.outcome {
         CallOutcome::Answer(items) => {
             let n = items.as_array().map_or(0, Vec::len);
-            (format!("answered, {n} items"), "good")
+            (format!("answered {n} {}", if n == 1 { "item" } else { "items" }), "good")
         }
         CallOutcome::Rejected { detail, .. } => (clean(detail), "bad"),
     };
+    let name = match row.sample {
+        0 => clean(&row.stage),
+        TRUE_INPUTS.. => format!("{}, true inputs", clean(&row.stage)),
+        sample => format!("{}, sample {sample}", clean(&row.stage)),
+    };
     let messages = row.prompt.iter().flat_map(|prompt| &prompt.messages);
-    let message = |message: &crate::prompt::Message| PageMessage {
+    let message = |message: &Message| PageMessage {
         role: match message.role {
-            crate::prompt::Role::System => "system",
-            crate::prompt::Role::User => "user",
-            crate::prompt::Role::Assistant => "assistant",
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
         },
         content: clean(&message.content),
     };
     Call {
-        stage: clean(&row.stage),
-        sample: row.sample,
+        name,
         outcome,
         class,
         prompt: messages.map(message).collect(),

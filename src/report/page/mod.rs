@@ -5,6 +5,8 @@
 
 mod content;
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use sha2::{Digest, Sha256};
@@ -56,7 +58,8 @@ fn to_value(json: serde_json::Value) -> Value {
         Json::String(text) => Value::from(text),
         Json::Array(items) => items.into_iter().map(to_value).collect(),
         Json::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (name, to_value(value))).collect()
+            let fields = fields.into_iter().map(|(name, value)| (name, to_value(value)));
+            Value::from(fields.collect::<BTreeMap<String, Value>>())
         }
     }
 }
