@@ -21,6 +21,7 @@ pub mod model;
 pub mod output;
 pub mod places;
 pub mod progress;
+pub mod report;
 pub mod repository;
 pub mod run_folder;
 pub mod run_record;
@@ -61,6 +62,7 @@ pub enum Command {
     Eval(eval::EvalArgs),
     Index(index::IndexArgs),
     Model(model::ModelArgs),
+    Report(report::ReportArgs),
     Trust(trust::TrustArgs),
 }
 
@@ -102,6 +104,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Eval(args) => eval::eval(args, cli.quiet),
         Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
+        Command::Report(args) => report::report(args, cli.quiet),
         Command::Trust(args) => trust::trust(args),
     }
 }

@@ -84,7 +84,7 @@ pub fn record(
 ) -> anyhow::Result<()> {
     if !run.is_finished(INSTANCE) {
         for (rank, candidate) in (1..).zip(&solution.candidates) {
-            run.append_candidate(&candidate_row(rank, candidate, solution))?;
+            run.append_candidate(&candidate_row(INSTANCE, rank, candidate, solution))?;
         }
         let patch = solution.accepted_patch().unwrap_or_default();
         run.append_prediction(&PredictionRow {
@@ -105,14 +105,20 @@ pub fn record(
     }))
 }
 
-fn candidate_row(rank: u32, candidate: &Candidate, solution: &Solution) -> CandidateRow {
+/// A candidate as `candidates.jsonl` keeps it.
+pub fn candidate_row(
+    instance: &str,
+    rank: u32,
+    candidate: &Candidate,
+    solution: &Solution,
+) -> CandidateRow {
     let is_chosen = rank == 1 && solution.verdict.accepted;
     let (patch, patch_hex) = CandidateRow::patch_fields(&candidate.patch());
     let before = candidate.changes.iter().filter_map(FileChange::before);
     let base = before.map(|state| (state.path.clone(), BlobId::of(&state.bytes).to_string()));
     CandidateRow {
         version: RUN_VERSION,
-        instance: INSTANCE.to_owned(),
+        instance: instance.to_owned(),
         sample: candidate.sample,
         rank,
         votes: candidate.votes,

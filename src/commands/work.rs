@@ -171,7 +171,7 @@ async fn try_speed(engine: &dyn Generate) -> anyhow::Result<Speed> {
 }
 
 /// How much work a run may do on this engine.
-fn settings_of(config: &Config, work: &WorkArgs, engine: &EngineInfo) -> Settings {
+pub fn settings_of(config: &Config, work: &WorkArgs, engine: &EngineInfo) -> Settings {
     let effort = match config.effort {
         EffortChoice::Auto if engine.is_local_cpu => Effort::Quick,
         EffortChoice::Quick => Effort::Quick,
@@ -189,7 +189,7 @@ fn settings_of(config: &Config, work: &WorkArgs, engine: &EngineInfo) -> Setting
 }
 
 /// The prompt templates: the built-in ones, with those of the user's folder in their place.
-fn read_templates(folder: Option<&Path>) -> anyhow::Result<Templates> {
+pub fn read_templates(folder: Option<&Path>) -> anyhow::Result<Templates> {
     let mut replacements = BTreeMap::new();
     if let Some(folder) = folder {
         for name in Templates::names() {

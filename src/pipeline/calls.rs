@@ -13,7 +13,7 @@ use crate::prompt::counts::{CountLog, Counts};
 use crate::prompt::{CountTokens, Prompt};
 use crate::run::RUN_VERSION;
 use crate::run::directory::RunDir;
-use crate::run::row::{CallOutcome, TrajectoryRow};
+use crate::run::row::{CallOutcome, TrajectoryRow, rounded_logprob};
 use crate::run::seed::call_seed;
 use crate::search_replace::fence::Ended;
 use crate::stage::Stage;
@@ -191,7 +191,12 @@ impl<'a> Calls<'a> {
         let completions = self.engine.generate(request, &hear).await.with_context(|| {
             format!("asking `{}` for the {} stage", self.engine.info().name, S::KIND.name())
         })?;
-        Ok(completions)
+        // As the record gives it back, so that a resumed run computes with the same number.
+        let rounded = |mut completion: Completion| {
+            completion.logprob = completion.logprob.map(rounded_logprob);
+            completion
+        };
+        Ok(completions.into_iter().map(rounded).collect())
     }
 
     fn row<S: Stage>(
@@ -215,7 +220,8 @@ impl<'a> Calls<'a> {
             completion_hex,
             finish: finish_name(completion.finish).to_owned(),
             logprob: completion.logprob,
-            usage: json!(completion.usage),
+            // What was cached depends on what ran before, so it is no part of a record.
+            usage: json!(Usage { cached_tokens: 0, ..completion.usage }),
             outcome: match outcome {
                 Ok(answer) => CallOutcome::Answer(to_value(&stage.items(answer))),
                 Err(rejection) => CallOutcome::Rejected {

@@ -2,8 +2,11 @@
 
 pub mod calls;
 pub mod candidate;
+pub mod case;
+pub mod evaluate;
 pub mod judge;
 pub mod locate;
+pub mod oracle;
 pub mod places;
 pub mod progress;
 pub mod repair;

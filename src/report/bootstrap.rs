@@ -20,6 +20,10 @@ pub fn estimate_mean(values: &[f64]) -> Estimate {
     if values.is_empty() {
         return Estimate { mean: 0.0, low: 0.0, high: 0.0 };
     }
+    let first = values[0];
+    if values.iter().all(|value| *value == first) {
+        return Estimate { mean: first, low: first, high: first };
+    }
     let n = values.len();
     let mean = values.iter().sum::<f64>() / n as f64;
     let mut generator = ChaCha8Rng::seed_from_u64(n as u64);

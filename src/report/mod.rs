@@ -1,5 +1,12 @@
 //! Tables over many instances.
 
 pub mod bootstrap;
-pub mod gold_symbols;
+pub mod ceiling;
+pub mod compare;
+pub mod evaluation;
+pub mod failure;
+pub mod page;
 pub mod retrieval;
+pub mod seconds;
+pub mod table;
+pub mod tables;

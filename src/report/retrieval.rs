@@ -1,13 +1,16 @@
 //! How well retrieval finds the files and symbols that gold patches change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::index::outline::SymbolKind;
 use crate::index::retrieval::Ranking;
 use crate::repo::path::RepoPath;
 use crate::report::bootstrap::{Estimate, estimate_mean};
-use crate::report::gold_symbols::Gold;
+use crate::report::failure::Failure;
+use crate::report::table::{Style, Table, percent};
+use crate::stage::function::SymbolId;
 
 /// First so many of a ranking, for files and for symbols.
 pub const FILE_DEPTHS: [usize; 5] = [1, 3, 5, 10, 30];
@@ -25,27 +28,30 @@ pub struct InstanceRanks {
 }
 
 impl InstanceRanks {
-    /// Looks the gold up. Files that `is_candidate` rejects count on neither side.
+    /// Looks the gold files and symbols up; `module:` is no symbol to be found. Files that
+    /// `is_candidate` rejects count on neither side.
     pub fn new(
         (instance_id, repo): (&str, &str),
-        gold: &Gold,
+        (gold_files, gold_symbols): (&BTreeSet<RepoPath>, &BTreeSet<SymbolId>),
         ranking: &Ranking,
         is_candidate: impl Fn(&RepoPath) -> bool,
     ) -> Self {
         let ranked = ranking.files.iter().map(|file| &file.path).filter(|path| is_candidate(path));
         let places = ranked.enumerate().map(|(index, path)| (path, index + 1));
         let places = places.collect::<BTreeMap<_, _>>();
-        let gold_files = gold.files.iter().filter(|path| is_candidate(path));
+        let gold_files = gold_files.iter().filter(|path| is_candidate(path));
         let files = in_order(gold_files.map(|path| places.get(path).copied()));
         let ranked = ranking.symbols.iter().filter(|symbol| is_candidate(&symbol.path));
         let places = ranked
             .enumerate()
             .map(|(index, symbol)| ((&symbol.path, symbol.kind, &symbol.name), index + 1))
             .collect::<BTreeMap<_, _>>();
-        let gold_symbols = gold.symbols.iter().filter(|(path, _, _)| is_candidate(path));
-        let symbols = in_order(
-            gold_symbols.map(|(path, kind, name)| places.get(&(path, *kind, name)).copied()),
-        );
+        let is_counted =
+            |symbol: &&SymbolId| symbol.kind != SymbolKind::Module && is_candidate(&symbol.path);
+        let gold_symbols = gold_symbols.iter().filter(is_counted);
+        let place =
+            |symbol: &SymbolId| places.get(&(&symbol.path, symbol.kind, &symbol.name)).copied();
+        let symbols = in_order(gold_symbols.map(place));
         Self { instance_id: instance_id.to_owned(), repo: repo.to_owned(), files, symbols }
     }
 }
@@ -81,11 +87,13 @@ pub struct RetrievalReport {
     pub all: RetrievalFigures,
     /// Instances left out because their patch changes no candidate.
     pub n_without_gold: usize,
+    /// Instances that could not be ranked.
+    pub failed: Vec<Failure>,
     pub instances: Vec<InstanceRanks>,
 }
 
 impl RetrievalReport {
-    pub fn new(ranks: Vec<InstanceRanks>) -> Self {
+    pub fn new(ranks: Vec<InstanceRanks>, failed: Vec<Failure>) -> Self {
         let (with, without): (Vec<_>, Vec<_>) = ranks.iter().partition(|one| !one.files.is_empty());
         let mut by_repo = BTreeMap::<String, Vec<&InstanceRanks>>::new();
         for one in &with {
@@ -94,7 +102,7 @@ impl RetrievalReport {
         let repositories =
             by_repo.into_iter().map(|(repo, ranks)| (repo, figures(&ranks))).collect();
         let (all, n_without_gold) = (figures(&with), without.len());
-        Self { version: 1, repositories, all, n_without_gold, instances: ranks }
+        Self { version: 1, repositories, all, n_without_gold, failed, instances: ranks }
     }
 }
 
@@ -128,15 +136,13 @@ fn figures(ranks: &[&InstanceRanks]) -> RetrievalFigures {
 }
 
 /// A report as a table, in percent, with the 95 % interval of each figure below the last row.
-pub fn render_report(report: &RetrievalReport) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+pub fn render_report(report: &RetrievalReport, style: Style) -> String {
     let mut head = vec!["repository".to_owned(), "n".to_owned()];
     head.extend(FILE_DEPTHS.map(|k| format!("any@{k}")));
     head.extend(FILE_DEPTHS.map(|k| format!("all@{k}")));
     head.extend(["MRR".to_owned(), "n".to_owned()]);
     head.extend(SYMBOL_DEPTHS.map(|k| format!("fn@{k}")));
-    table.set_header(head);
+    let mut table = Table { head, rows: Vec::new() };
     type Read = fn(&Estimate) -> f64;
     let mean: Read = |estimate| estimate.mean;
     let mut rows = report
@@ -148,26 +154,22 @@ pub fn render_report(report: &RetrievalReport) -> String {
     rows.push(("  95 % from", &report.all, |estimate| estimate.low));
     rows.push(("  95 % to", &report.all, |estimate| estimate.high));
     for (name, one, read) in rows {
-        let percent = |estimate: &Estimate| format!("{:.1}", 100.0 * read(estimate));
+        let share = |estimate: &Estimate| percent(read(estimate));
         let mut row = vec![name.to_owned(), one.n_instances.to_string()];
-        row.extend(one.file_any.values().map(percent));
-        row.extend(one.file_all.values().map(percent));
+        row.extend(one.file_any.values().map(share));
+        row.extend(one.file_all.values().map(share));
         row.push(format!("{:.3}", read(&one.file_mrr)));
         row.push(one.n_with_symbols.to_string());
-        row.extend(one.symbol_any.values().map(percent));
-        table.add_row(row);
+        row.extend(one.symbol_any.values().map(share));
+        table.push(row);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(comfy_table::CellAlignment::Right);
-    }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    let mut text = table.render(style);
     if 0 < report.n_without_gold {
-        text.push_str(&report.n_without_gold.to_string());
-        text.push_str(" left out: the patch changes no candidate file\n");
+        text +=
+            &format!("\n{} left out: the patch changes no candidate file\n", report.n_without_gold);
+    }
+    if !report.failed.is_empty() {
+        text += &format!("\n{} left out: they could not be ranked\n", report.failed.len());
     }
     text
 }
@@ -188,14 +190,17 @@ mod tests {
                 symbols: symbols.to_vec(),
             }
         };
-        let report = RetrievalReport::new(vec![
-            one("1", "a/a", &[Some(1), Some(4)], &[Some(2)]),
-            one("2", "a/a", &[Some(2)], &[]),
-            one("3", "b/b", &[Some(1), None], &[None]),
-            one("4", "b/b", &[], &[]),
-        ]);
+        let report = RetrievalReport::new(
+            vec![
+                one("1", "a/a", &[Some(1), Some(4)], &[Some(2)]),
+                one("2", "a/a", &[Some(2)], &[]),
+                one("3", "b/b", &[Some(1), None], &[None]),
+                one("4", "b/b", &[], &[]),
+            ],
+            Vec::new(),
+        );
         let intervals = ["  95 % from", "  95 % to"];
-        let shown = render_report(&report);
+        let shown = render_report(&report, Style::Terminal);
         let steady = shown.lines().filter(|line| !intervals.iter().any(|i| line.starts_with(i)));
         expect![[r#"
              repository   n  any@1  any@3  any@5  any@10  any@30  all@1  all@3  all@5  all@10  all@30    MRR  n  fn@1   fn@3   fn@5  fn@10
@@ -204,6 +209,7 @@ mod tests {
              all          3   66.7  100.0  100.0   100.0   100.0    0.0   33.3   66.7    66.7    66.7  0.833  2   0.0   50.0   50.0   50.0
                95 % from  3    0.0  100.0  100.0   100.0   100.0    0.0    0.0    0.0     0.0     0.0  0.500  2   0.0    0.0    0.0    0.0
                95 % to    3  100.0  100.0  100.0   100.0   100.0    0.0  100.0  100.0   100.0   100.0  1.000  2   0.0  100.0  100.0  100.0
+            
             1 left out: the patch changes no candidate file"#]].assert_eq(&steady.collect::<Vec<_>>().join("\n"));
     }
 }

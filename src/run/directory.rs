@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::run::RUN_VERSION;
 use crate::run::line_log::{Durability, LineLog, read_rows};
-use crate::run::row::{CandidateRow, PredictionRow, RunInfo, TimingRow, TrajectoryRow};
+use crate::run::row::{
+    CandidateRow, PredictionRow, RunInfo, TimingRow, TrajectoryRow, stage_order,
+};
 
 const RUN_FILE: &str = "run.json";
 const TRAJECTORY_FILE: &str = "trajectory.jsonl";
@@ -101,6 +103,16 @@ impl RunDir {
         Ok(rows)
     }
 
+    /// All recorded completions of an instance, in order, each once.
+    pub fn calls_of_instance(&self, instance: &str) -> anyhow::Result<Vec<TrajectoryRow>> {
+        let mut rows: Vec<TrajectoryRow> =
+            self.trajectory.read(|head| head.instance == instance)?;
+        let order = |row: &TrajectoryRow| (stage_order(&row.stage), row.stage.clone(), row.sample);
+        rows.sort_by_key(order);
+        rows.dedup_by_key(|row| (row.stage.clone(), row.sample));
+        Ok(rows)
+    }
+
     /// Whether an instance has its final patch, or its final lack of one.
     pub fn is_finished(&self, instance: &str) -> bool {
         self.predictions.any(|head| head.instance == instance)
@@ -164,7 +176,7 @@ fn lock_folder(path: &Path) -> anyhow::Result<File> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => bail!(
-            "another sorft process writes the run directory `{}`\nhint: wait for it, or name another folder with `--run-dir`",
+            "another sorft process writes the run directory `{}`\nhint: wait for it, or name another folder with `--run-dir` (`--out` of `sorft eval`)",
             path.display()
         ),
         Err(TryLockError::Error(error)) => {
@@ -218,7 +230,7 @@ fn refuse_other_run(path: &Path, begun: &RunInfo, asked: &RunInfo) -> anyhow::Re
         return Ok(());
     }
     bail!(
-        "`{}` holds a run with other settings: {}\nhint: use the same settings to resume it, or name another folder with `--run-dir`",
+        "`{}` holds a run with other settings: {}\nhint: use the same settings to resume it, or name another folder with `--run-dir` (`--out` of `sorft eval`)",
         path.display(),
         differing.join("; ")
     )
@@ -229,14 +241,19 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     serde_json::from_slice(&bytes).with_context(|| format!("reading `{}`", path.display()))
 }
 
-/// Writes the whole file or leaves the old one.
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let context = || format!("writing `{}`", path.display());
-    let mut json = serde_json::to_vec_pretty(value).with_context(context)?;
+    let mut json = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("writing `{}`", path.display()))?;
     json.push(b'\n');
+    write_whole(path, &json)
+}
+
+/// Writes the whole file or leaves the old one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let context = || format!("writing `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
-    file.write_all(&json).with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
     file.as_file().sync_all().with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
@@ -316,7 +333,7 @@ mod tests {
             folder.path(),
             expect![[r#"
             another sorft process writes the run directory `FOLDER`
-            hint: wait for it, or name another folder with `--run-dir`"#]],
+            hint: wait for it, or name another folder with `--run-dir` (`--out` of `sorft eval`)"#]],
         );
     }
 
@@ -330,7 +347,7 @@ mod tests {
             folder.path(),
             expect![[r#"
             `FOLDER` holds a run with other settings: `seed` was 1, is 2; `effort` was "quick", is "max"; `n` was null, is 3
-            hint: use the same settings to resume it, or name another folder with `--run-dir`"#]],
+            hint: use the same settings to resume it, or name another folder with `--run-dir` (`--out` of `sorft eval`)"#]],
         );
     }
 

@@ -5,7 +5,11 @@
 //! unbroken run end with the same bytes. Wall-clock values go to `timings.jsonl` alone.
 
 pub mod directory;
+pub mod eval_dir;
+pub mod instance_row;
 pub mod line_log;
+pub mod oracle_row;
+pub mod record_row;
 pub mod row;
 pub mod seed;
 

@@ -211,10 +211,14 @@ pub(crate) struct RowHead {
 impl RowHead {
     /// (instance, stage in the order of the pipeline, sample).
     pub(crate) fn order(&self) -> (&str, usize, &str, u64) {
-        let known = STAGE_ORDER.iter().position(|stage| *stage == self.stage);
-        (&self.instance, known.unwrap_or(STAGE_ORDER.len()), &self.stage, self.sample)
+        (&self.instance, stage_order(&self.stage), &self.stage, self.sample)
     }
 }
 
 /// Stages as the pipeline runs them; other calls come behind, by name.
 const STAGE_ORDER: [&str; 4] = ["file", "function", "line", "edit"];
+
+/// Where a stage stands in that order.
+pub(crate) fn stage_order(stage: &str) -> usize {
+    STAGE_ORDER.iter().position(|known| *known == stage).unwrap_or(STAGE_ORDER.len())
+}

@@ -66,6 +66,13 @@ impl<'a> Draft<'a> {
             let tokens = self.counter.count(&self.system) + self.counter.count(&user);
             Ok((user, tokens))
         };
+        // Where everything fits, one look is enough.
+        if most <= self.budget.prompt_tokens {
+            let (user, tokens) = render(most)?;
+            if tokens <= self.budget.prompt_tokens {
+                return Ok((self.prompt(user), most));
+            }
+        }
         // Every piece costs a token, so the budget bounds the search.
         let (mut fits, mut too_many) = (0, most.min(self.budget.prompt_tokens) + 1);
         while 1 < too_many - fits {

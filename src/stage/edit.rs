@@ -405,7 +405,7 @@ impl ShownCode {
 
 impl EditShown {
     /// The lines that edits may refer to.
-    fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         let windows = |file: &ShownCode| -> Vec<Range<usize>> {
             let range = |window: &Window| {
                 let first = window.first as usize - 1;
@@ -546,7 +546,8 @@ fn nearest_anchor(anchors: &[LineItem], behind: u32) -> u32 {
 }
 
 impl EditStage {
-    fn compares(&self, item: &EditItem) -> bool {
+    /// Whether it is of the unit that edits are compared in.
+    pub(crate) fn compares(&self, item: &EditItem) -> bool {
         matches!(
             (self.items, item),
             (EditItems::Content, EditItem::Content(_)) | (EditItems::Lines, EditItem::Line(_))

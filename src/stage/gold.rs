@@ -73,7 +73,7 @@ impl Gold {
     }
 
     /// The symbols that own the changed places of the base side.
-    pub(crate) fn owners(&self, index: &Index) -> BTreeSet<SymbolId> {
+    pub fn owners(&self, index: &Index) -> BTreeSet<SymbolId> {
         let mut owners = BTreeSet::new();
         for file in self.base_files() {
             let (Some(base), Some(outline)) = (&file.base, index.outline(&file.path)) else {

@@ -485,7 +485,7 @@ fn chosen_files(context: &Context, input: &[SymbolId]) -> Vec<ChosenFile> {
     files
 }
 
-/// The lines of a symbol; of `module:` those that no other symbol holds.
+/// The lines of a symbol; of `module:` those that no other symbol holds, and the last.
 fn spans_of(outline: &Outline, kind: SymbolKind, name: &str) -> Vec<LineSpan> {
     if kind != SymbolKind::Module {
         let symbol = outline.symbols.iter().find(|s| s.kind == kind && s.name == name);
@@ -503,8 +503,10 @@ fn spans_of(outline: &Outline, kind: SymbolKind, name: &str) -> Vec<LineSpan> {
         }
         next = next.max(span.last + 1);
     }
-    if next <= outline.n_lines {
-        spans.push(LineSpan { first: next, last: outline.n_lines });
+    // What is appended to a file is `module:`'s, so its last line is a place of `module:` too.
+    let last = outline.n_lines;
+    if 0 < last {
+        spans.push(LineSpan { first: next.min(last), last });
     }
     spans
 }

@@ -11,7 +11,8 @@ use sorft::diff::change::FileState;
 use sorft::diff::patch::Patch;
 use sorft::index::retrieval::{RankOptions, rank};
 use sorft::index::{Index, IndexOptions};
-use sorft::instance::{Instance, parse_instances};
+use sorft::instance::Instance;
+use sorft::instance::dataset::parse_dataset;
 use sorft::prompt::EstimateTokens;
 use sorft::prompt::template::Templates;
 use sorft::repo::path::RepoPath;
@@ -74,7 +75,7 @@ fn record(base: &str) -> Instance {
         "eval_script": CANARY,
         "created_at": CANARY,
     });
-    parse_instances(&record.to_string()).unwrap().remove(0)
+    parse_dataset(&record.to_string()).unwrap().instances.remove(0)
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bad_issue;
 mod bad_model;
 mod bad_repository;
 mod canary;
+mod eval;
 mod fix;
 mod git_apply;
 mod help;

@@ -1,0 +1,124 @@
+//! `sorft eval`: how well sorft does on a benchmark.
+
+pub mod oracle;
+pub mod retrieval;
+pub mod run;
+pub mod source;
+pub mod summary;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::commands::Outcome;
+use crate::commands::eval::run::RunArgs;
+use crate::commands::eval::source::{DataArgs, Source};
+use crate::commands::eval::summary::{CompareArgs, MergeArgs, PriceArg};
+use crate::commands::output::note;
+use crate::report::failure::{Failure, render_failures};
+use crate::report::table::Style;
+
+/// Measure on a benchmark in the format of SWE-bench
+///
+/// Needs no container and no network: base commits are read from the objects of local
+/// repositories. A run takes every instance through the pipeline and compares what each stage
+/// answered with the gold patch; killed at any moment, the same command resumes it.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "\
+Examples:
+  sorft eval dev.jsonl --repos repos --out runs/dev --limit 40
+  sorft eval lite.parquet --repos repos --clone-from https://github.com/{repo} --out runs/3 --shard 3/16
+  sorft eval dev.jsonl --repos repos --retrieval
+  sorft eval dev.jsonl --repos repos --oracle
+  sorft eval merge runs/all runs/1 runs/2 runs/3
+  sorft eval compare runs/before runs/after
+
+Exit codes: 0 done · 1 some instance could not be evaluated · 2 error · 130 interrupted")]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    pub command: Option<EvalCommand>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Measure the ranking of files and symbols, without a model
+    #[arg(long, conflicts_with = "oracle", help_heading = "Without a model")]
+    pub retrieval: bool,
+    /// Answer each stage from the gold patch: what is the most that a model could reach?
+    #[arg(long, help_heading = "Without a model")]
+    pub oracle: bool,
+    /// With --retrieval: only files with this extension are candidates [default: all source code]
+    #[arg(long, value_name = "EXT", requires = "retrieval", help_heading = "Without a model")]
+    pub extension: Vec<String>,
+    /// The folder of the results; an unfinished evaluation in it is resumed
+    #[arg(long, value_name = "DIR", help_heading = "Result")]
+    pub out: Option<PathBuf>,
+    /// Dollars per million tokens of prompt and of completion, to tell the cost
+    #[arg(long, value_name = "IN/OUT", help_heading = "Result")]
+    pub price: Option<PriceArg>,
+    /// Form of the tables on stdout
+    #[arg(long, value_enum, default_value_t, help_heading = "Result")]
+    pub format: TableFormat,
+}
+
+/// What is done with finished evaluations.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    Merge(MergeArgs),
+    Compare(CompareArgs),
+}
+
+/// The form of tables on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum TableFormat {
+    /// For a terminal.
+    #[default]
+    Text,
+    Markdown,
+    Json,
+}
+
+impl TableFormat {
+    /// How tables are drawn; `None` where numbers are wanted.
+    pub fn style(self) -> Option<Style> {
+        match self {
+            Self::Text => Some(Style::Terminal),
+            Self::Markdown => Some(Style::Markdown),
+            Self::Json => None,
+        }
+    }
+}
+
+/// Runs `sorft eval`.
+pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Some(EvalCommand::Merge(args)) => return summary::merge(args),
+        Some(EvalCommand::Compare(args)) => return summary::compare(args),
+        None => {}
+    }
+    let source = Source::open(&args.data, quiet)?;
+    match (args.oracle, args.retrieval) {
+        (true, _) => oracle::oracle(args, &source, quiet),
+        (_, true) => retrieval::retrieval(args, &source, quiet),
+        _ => run::run(args, source, quiet),
+    }
+}
+
+/// Names what was left out on stderr, and says how the command ended.
+fn end_with(source: &Source, failed: &[Failure]) -> Outcome {
+    for line in render_failures(failed).lines() {
+        note(line);
+    }
+    if failed.is_empty() && source.problems.is_empty() { Outcome::Done } else { Outcome::Missed }
+}
+
+fn progress_bar(n: usize, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{pos}/{len} instances {wide_bar} {eta}");
+    let bar = ProgressBar::new(n as u64);
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}

@@ -1,0 +1,281 @@
+//! `sorft eval` with a model: many instances in flight over one engine, resumable at any moment.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use crate::commands::Outcome;
+use crate::commands::engine::{EngineArgs, open_engine};
+use crate::commands::eval::source::{RANKING, Source, failure};
+use crate::commands::eval::{EvalArgs, end_with, progress_bar, summary};
+use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::run_folder::candidate_row;
+use crate::commands::settings::{Surroundings, flags_of};
+use crate::commands::work::{WorkArgs, read_templates, settings_of};
+use crate::config::Effort as EffortChoice;
+use crate::instance::Instance;
+use crate::model::{Completion, EngineInfo, Event, Generate, Request};
+use crate::pipeline::calls::Calls;
+use crate::pipeline::evaluate::Judged;
+use crate::pipeline::locate::locate;
+use crate::pipeline::places::Places;
+use crate::pipeline::progress::Progress;
+use crate::pipeline::repair::{Bench, repair};
+use crate::pipeline::settings::Settings;
+use crate::prompt::{CountTokens, Prompt};
+use crate::report::failure::Failure;
+use crate::run::eval_dir::EvalDir;
+use crate::run::instance_row::PerStage;
+use crate::run::record_row::fingerprint;
+use crate::run::row::{PredictionRow, RunInfo, TimingRow};
+use crate::stage::profile::{Profile, Stages};
+
+/// How a model is evaluated.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// How many samples to draw [default: auto: `quick` on a CPU, else `normal`]
+    #[arg(long, value_enum, help_heading = "Work")]
+    pub effort: Option<EffortChoice>,
+    /// Edits to sample for each location [default: what `--effort` says]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub samples: Option<usize>,
+    /// Seed of all random numbers [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub seed: Option<u64>,
+    /// Samples that must agree on a prediction; in an evaluation the best of them counts
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Work")]
+    pub min_votes: u32,
+    /// Ask each stage once more with the truth of the stage before it as input
+    #[arg(long, help_heading = "Work")]
+    pub true_inputs: bool,
+    /// Folder of prompt templates that replace the built-in ones
+    #[arg(long, value_name = "DIR", help_heading = "Work")]
+    pub prompts: Option<PathBuf>,
+    /// Instances in flight at once
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Work")]
+    pub jobs: usize,
+}
+
+/// Everything that the instances share.
+struct Evaluation<'a> {
+    source: &'a Arc<Source>,
+    engine: &'a dyn Generate,
+    dir: &'a EvalDir,
+    settings: Settings,
+    stages: Stages,
+    true_inputs: bool,
+}
+
+pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<Outcome> {
+    let Some(out) = &args.out else {
+        bail!("a run needs a folder for its results\nhint: name one with `--out DIR`");
+    };
+    ensure!(!args.run.engine.no_model, "without a model there is `--retrieval` and `--oracle`");
+    let work = work_args(&args.run);
+    let surroundings = Surroundings::read(None, &flags_of(&args.run.engine, &work, None))?;
+    source.templates = Arc::new(read_templates(surroundings.config().prompts.as_deref())?);
+    let engine = open_engine(&args.run.engine, &surroundings, quiet)?;
+    let info = engine.info();
+    let settings = settings_of(surroundings.config(), &work, info);
+    let stages = Profile::for_engine(info.context_length, info.is_local_cpu).stages();
+    let records = source.records();
+    let asked = json!({
+        "engine": info,
+        "settings": settings,
+        "stages": stages,
+        "true_inputs": args.run.true_inputs,
+        "instances": fingerprint(&records)?,
+    });
+    let dir = EvalDir::open(out, &RunInfo::new("eval", &info.name, settings.seed, asked))?;
+    dir.write_records(&records)?;
+    let source = Arc::new(source);
+    let true_inputs = args.run.true_inputs;
+    let engine = engine.as_ref();
+    let evaluation =
+        Evaluation { source: &source, engine, dir: &dir, settings, stages, true_inputs };
+    let bar = progress_bar(source.instances.len(), quiet);
+    let failed = run_until_interrupted(evaluation.evaluate_all(args.run.jobs.max(1), &bar))?;
+    bar.finish_and_clear();
+    summary::finish(&dir, failed.clone(), args.price, args.format)?;
+    Ok(end_with(&source, &failed))
+}
+
+impl Evaluation<'_> {
+    /// Evaluates what is not finished yet; gives what could not be.
+    async fn evaluate_all(&self, jobs: usize, bar: &ProgressBar) -> anyhow::Result<Vec<Failure>> {
+        let one = |instance: &Instance| {
+            let instance = instance.clone();
+            async move {
+                let result = self.evaluate(&instance).await;
+                bar.inc(1);
+                let id = &instance.task().instance_id;
+                result.err().map(|error| (failure(id, &error), is_ours(&error)))
+            }
+        };
+        let unfinished = self.source.instances.iter().filter(|instance| {
+            let is_finished = self.dir.run().is_finished(&instance.task().instance_id);
+            bar.inc(u64::from(is_finished));
+            !is_finished
+        });
+        let mut results = stream::iter(unfinished.map(one)).buffer_unordered(jobs);
+        let mut failed = Vec::new();
+        while let Some(result) = results.next().await {
+            let Some((failure, is_ours)) = result else { continue };
+            // Where results cannot be kept, going on would only burn tokens.
+            ensure!(!is_ours, "{}: {}", failure.instance, failure.reason);
+            failed.push(failure);
+        }
+        failed.sort();
+        Ok(failed)
+    }
+
+    /// Takes an instance through the pipeline and records what came of it.
+    async fn evaluate(&self, instance: &Instance) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let task = instance.task();
+        let (source, owned) = (Arc::clone(self.source), instance.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let case = source.case(&owned, &RANKING)?;
+            let gold = case.gold_if_any()?;
+            anyhow::Ok((source.context(&case), gold))
+        });
+        let (context, gold) = opened.await.context("opening the instance")??;
+        let indexed = began.elapsed();
+        let engine = TimedEngine { engine: self.engine, busy: Mutex::default() };
+        let hear = |_: Progress| {};
+        let Self { settings, stages, .. } = self;
+        let run = self.dir.run();
+        let id = &task.instance_id;
+        let calls = Calls::new(&engine, Some(run), id, settings.seed, &hear);
+        let places = locate(&calls, &context, stages, settings, Places::default()).await?;
+        let bench = Bench { judge: None, deadline: None };
+        let solution = repair(&calls, &context, stages, settings, places, &bench).await?;
+        let judged = Judged {
+            instance: id,
+            repo: &task.repo,
+            context: &context,
+            gold: gold.as_ref(),
+            stages,
+            counter: self.engine.counter(),
+            run_seed: settings.seed,
+        };
+        let true_inputs = match self.true_inputs {
+            true => judged.ask_with_true_inputs(&calls).await?,
+            false => PerStage::default(),
+        };
+        let row = tokio::task::block_in_place(|| {
+            judged.row(&solution, &run.calls_of_instance(id)?, true_inputs)
+        })?;
+        for (rank, candidate) in (1..).zip(&solution.candidates) {
+            run.append_candidate(&candidate_row(id, rank, candidate, &solution)).map_err(ours)?;
+        }
+        for (event, took) in
+            [("index", indexed), ("model", engine.busy()), ("total", began.elapsed())]
+        {
+            run.append_timing(&timing_row(id, event, took)).map_err(ours)?;
+        }
+        self.dir.append_instance(&row).map_err(ours)?;
+        let patch = solution.accepted_patch().unwrap_or_default();
+        run.append_prediction(&PredictionRow {
+            instance_id: id.clone(),
+            model_name_or_path: self.engine.info().name.clone(),
+            model_patch: String::from_utf8_lossy(&patch).into_owned(),
+        })
+        .map_err(ours)
+    }
+}
+
+/// The results cannot be written: no fault of the instance.
+#[derive(Debug, thiserror::Error)]
+#[error("recording the results")]
+struct NotRecorded;
+
+fn ours(error: anyhow::Error) -> anyhow::Error {
+    error.context(NotRecorded)
+}
+
+fn is_ours(error: &anyhow::Error) -> bool {
+    error.is::<NotRecorded>()
+}
+
+fn work_args(args: &RunArgs) -> WorkArgs {
+    WorkArgs {
+        effort: args.effort,
+        samples: args.samples,
+        seed: args.seed,
+        min_votes: Some(args.min_votes),
+        max_time: None,
+        places: Vec::new(),
+        plan: false,
+        prompts: args.prompts.clone(),
+        run_dir: None,
+    }
+}
+
+fn timing_row(instance: &str, event: &str, took: Duration) -> TimingRow {
+    TimingRow {
+        instance: instance.to_owned(),
+        stage: String::new(),
+        event: event.to_owned(),
+        seconds: took.as_secs_f64(),
+        at: jiff::Timestamp::now().to_string(),
+    }
+}
+
+/// An engine with a watch on one instance's requests.
+struct TimedEngine<'a> {
+    engine: &'a dyn Generate,
+    busy: Mutex<Duration>,
+}
+
+impl TimedEngine<'_> {
+    /// How long the instance waited for its completions, those of other instances in the same
+    /// batch included.
+    fn busy(&self) -> Duration {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn timed<T>(&self, work: BoxFuture<'_, T>) -> T {
+        let began = Instant::now();
+        let result = work.await;
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) += began.elapsed();
+        result
+    }
+}
+
+impl Generate for TimedEngine<'_> {
+    fn info(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+
+    fn counter(&self) -> &dyn CountTokens {
+        self.engine.counter()
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a Request,
+        events: &'a (dyn Fn(Event) + Send + Sync),
+    ) -> BoxFuture<'a, anyhow::Result<Vec<Completion>>> {
+        Box::pin(self.timed(self.engine.generate(request, events)))
+    }
+
+    fn score<'a>(
+        &'a self,
+        prompt: &'a Prompt,
+        continuations: &'a [String],
+    ) -> Option<BoxFuture<'a, anyhow::Result<Vec<f64>>>> {
+        let scores = self.engine.score(prompt, continuations)?;
+        Some(Box::pin(self.timed(scores)))
+    }
+}

@@ -1,0 +1,51 @@
+//! `sorft report`: a run as one HTML file.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::commands::Outcome;
+use crate::commands::output::{note, write_stdout};
+use crate::report::page::{Run, render_page};
+use crate::run::directory::RunRecord;
+use crate::run::eval_dir::{read_instances, read_records};
+
+/// Write a run as one HTML file that opens offline
+///
+/// It holds the tables and charts of an evaluation, and for every instance the issue, the prompts
+/// and completions, and the prediction beside the gold patch. A run that is not finished is shown
+/// as far as it came.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft report runs/dev
+  sorft report runs/dev --output dev.html")]
+pub struct ReportArgs {
+    /// The folder of the run
+    run: PathBuf,
+    /// The file to write; `-` is stdout [default: report.html in the run's folder]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Runs `sorft report`.
+pub fn report(args: &ReportArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let record = RunRecord::read(&args.run)?;
+    // The oracle has rows of another kind.
+    let is_evaluation = record.info.command == "eval";
+    let instances = if is_evaluation { read_instances(&args.run)? } else { Vec::new() };
+    let records = read_records(&args.run)?;
+    let run = Run { record: &record, instances: &instances, records: &records };
+    let page = render_page(&run)?;
+    let output = args.output.clone().unwrap_or_else(|| args.run.join("report.html"));
+    if output.as_os_str() == "-" {
+        write_stdout(&page)?;
+        return Ok(Outcome::Done);
+    }
+    std::fs::write(&output, page).with_context(|| format!("writing `{}`", output.display()))?;
+    if !quiet {
+        note(&format!("wrote {}", output.display()));
+    }
+    Ok(Outcome::Done)
+}
