@@ -51,9 +51,11 @@ pub fn show_search(
     }
     match format {
         Format::Json => {
-            write_json(&Found { version: 1, files: &ranking.files, symbols: &ranking.symbols })?
+            write_json(&Found { version: 1, files: &ranking.files, symbols: &ranking.symbols })?;
         }
-        Format::Text => write_stdout(&escape_controls(&render(&ranking, args.why)))?,
+        Format::Text => {
+            write_stdout(&escape_controls(&render(&ranking, args.why)))?;
+        }
     }
     Ok(if ranking.files.is_empty() { Outcome::Missed } else { Outcome::Done })
 }
