@@ -8,7 +8,7 @@ use crate::instance::{Instance, Solution, Task};
 /// Why a record is no instance.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
-    #[error("wanted a record: {0}")]
+    #[error("wanted a record")]
     NotARecord(#[from] serde_json::Error),
     #[error("`{id}` has an empty `{field}`")]
     Empty { id: String, field: &'static str },

@@ -35,6 +35,9 @@ impl Table {
         let mut table = comfy_table::Table::new();
         table.load_preset(comfy_table::presets::NOTHING).set_header(&self.head);
         table.add_rows(&self.rows);
+        if let Some(column) = table.column_mut(0) {
+            column.set_padding((0, 1));
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }

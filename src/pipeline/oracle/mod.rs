@@ -169,21 +169,20 @@ impl Chain<'_> {
         if !self.limits.checks_grammar {
             return None;
         }
-        let obeys = match Automaton::new(&stage.grammar(shown)) {
+        let left_at = match Automaton::new(&stage.grammar(shown)) {
             Ok(mut automaton) => {
                 // A grammar ends with its last fence, a person's text with its last line.
-                let end = automaton.walk(Automaton::START, completion.trim_end().as_bytes());
-                end.is_some_and(|state| automaton.is_end(state))
+                leaves_at(&mut automaton, completion.trim_end())
             }
             Err(error) => {
                 self.lose(S::KIND, "no grammar", error.to_string());
                 return Some(false);
             }
         };
-        if !obeys {
-            self.lose(S::KIND, "not in the grammar", quoted_head(completion));
+        if let Some(line) = &left_at {
+            self.lose(S::KIND, "not in the grammar", format!("at `{line}`"));
         }
-        Some(obeys)
+        Some(left_at.is_none())
     }
 
     fn lose(&mut self, stage: StageKind, reason: &str, why: String) {
@@ -235,7 +234,14 @@ fn same_tree(ours: &[FileChange], gold: &[FileChange]) -> Result<(), RepoPath> {
     }
 }
 
-fn quoted_head(completion: &str) -> String {
-    let lines = completion.lines().filter(|line| line.starts_with("###")).take(3);
-    lines.collect::<Vec<_>>().join("; ")
+/// The line with which a text leaves its grammar; `None` where it does not.
+fn leaves_at(automaton: &mut Automaton, completion: &str) -> Option<String> {
+    let mut state = Automaton::START;
+    for line in completion.split_inclusive('\n') {
+        match automaton.walk(state, line.as_bytes()) {
+            Some(next) => state = next,
+            None => return Some(line.trim_end().to_owned()),
+        }
+    }
+    (!automaton.is_end(state)).then(|| "the end".to_owned())
 }
