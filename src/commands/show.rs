@@ -73,7 +73,8 @@ fn count_tokens(record: &RunRecord) -> Usage {
     let usages = usages.filter_map(|row| serde_json::from_value::<Usage>(row.usage.clone()).ok());
     usages.fold(Usage::default(), |total, usage| Usage {
         prompt_tokens: total.prompt_tokens + usage.prompt_tokens,
-        cached_tokens: total.cached_tokens + usage.cached_tokens,
+        // A record does not tell what was computed before.
+        cached_tokens: 0,
         completion_tokens: total.completion_tokens + usage.completion_tokens,
         forced_tokens: total.forced_tokens + usage.forced_tokens,
         is_estimated: total.is_estimated | usage.is_estimated,
@@ -130,8 +131,8 @@ fn render_record(path: &Path, record: &RunRecord) -> String {
     lines.push((
         "tokens",
         format!(
-            "{} of prompts ({} of them computed before), {} of answers ({} of them forced)",
-            usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.forced_tokens
+            "{} of prompts, {} of answers ({} of them forced)",
+            usage.prompt_tokens, usage.completion_tokens, usage.forced_tokens
         ),
     ));
     let places = metric(record, "places");

@@ -207,7 +207,6 @@ impl Region {
                     }
                 };
                 if current.len() == 1 {
-                    self.start_with_text(text, window);
                     return Ok(());
                 }
                 places = Some(current);
@@ -230,16 +229,6 @@ impl Region {
                 }
             }
             is_upward = !is_upward;
-        }
-    }
-}
-
-impl Region {
-    /// Takes in lines above a blank first line: a SEARCH starts with text, as the grammar of
-    /// edits has it.
-    fn start_with_text(&mut self, text: &Text, window: &Range<usize>) {
-        while window.start < self.base.start && text.line(self.base.start).trim().is_empty() {
-            self.base.start -= 1;
         }
     }
 }
