@@ -36,14 +36,18 @@ fn a_run_of_a_local_model_replays_without_it() {
     for file in ["trajectory.jsonl", "candidates.jsonl", "predictions.jsonl", "metrics.json"] {
         assert_eq!(read("run", file), read("again", file), "{file}");
     }
-    // The model's own tokens are counted: an estimate trims otherwise and finds no call.
+    // The recorded counts decide what a prompt shows: with others it is cut otherwise, and no call
+    // is found.
     let trajectory = String::from_utf8(read("run", "trajectory.jsonl")).unwrap();
-    let without_counts = trajectory.lines().map(|line| {
+    let with_other_counts = trajectory.lines().map(|line| {
         let mut row: Value = serde_json::from_str(line).unwrap();
-        row.as_object_mut().unwrap().remove("counts");
+        let counts = row.get_mut("counts").and_then(Value::as_object_mut);
+        for count in counts.into_iter().flat_map(serde_json::Map::values_mut) {
+            *count = (3 * count.as_u64().unwrap()).into();
+        }
         format!("{row}\n")
     });
-    fs::write(home.path().join("run/trajectory.jsonl"), without_counts.collect::<String>())
+    fs::write(home.path().join("run/trajectory.jsonl"), with_other_counts.collect::<String>())
         .unwrap();
     let lost = fix(home.path(), "scripted:run", "lost");
     let words = String::from_utf8_lossy(&lost.stderr);
