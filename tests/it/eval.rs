@@ -208,11 +208,6 @@ rename to new_name.py
 diff --git a/run.sh b/run.sh
 old mode 100644
 new mode 100755
---- a/run.sh
-+++ b/run.sh
-@@ -1 +1 @@
--echo run
-+echo running
 diff --git a/twins.py b/twins.py
 --- a/twins.py
 +++ b/twins.py

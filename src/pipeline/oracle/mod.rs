@@ -4,7 +4,7 @@
 pub mod answers;
 pub mod limits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diff::change::FileChange;
 use crate::diff::render::render;
@@ -66,8 +66,17 @@ impl Chain<'_> {
         let symbols = self.ask(&stages.function, &files).map(|answer| answer.symbols);
         let symbols = symbols.unwrap_or_else(|| self.ranked_symbols(&files));
         let lines = self.ask(&stages.line, &symbols).map(|answer| answer.lines);
-        let lines = lines.unwrap_or_else(|| symbols.iter().map(|s| (s.path.clone(), 1)).collect());
+        let mut lines = lines.unwrap_or_default();
+        lines.extend(self.without_lines(&files).map(|path| (path, 1)));
         self.edit(&lines);
+    }
+
+    /// Of the chosen files those of which no line changes, but the name or the mode: their first
+    /// line shows that they are there.
+    fn without_lines<'a>(&self, files: &'a [RepoPath]) -> impl Iterator<Item = RepoPath> + 'a {
+        let items = self.limits.stages.line.truth(&self.context.index, &self.gold.gold);
+        let with_lines: BTreeSet<RepoPath> = items.into_iter().map(|item| item.path).collect();
+        files.iter().filter(move |path| !with_lines.contains(path)).cloned()
     }
 
     /// A localization stage, answered from the gold patch; `None` where that says nothing.
