@@ -207,6 +207,7 @@ impl Region {
                     }
                 };
                 if current.len() == 1 {
+                    self.start_with_text(text, window);
                     return Ok(());
                 }
                 places = Some(current);
@@ -229,6 +230,14 @@ impl Region {
                 }
             }
             is_upward = !is_upward;
+        }
+    }
+
+    /// Takes in lines above a blank first line: the grammar of edits lets a SEARCH begin with text
+    /// alone.
+    fn start_with_text(&mut self, text: &Text, window: &Range<usize>) {
+        while window.start < self.base.start && text.line(self.base.start).trim().is_empty() {
+            self.base.start -= 1;
         }
     }
 }
@@ -399,6 +408,28 @@ mod tests {
                 A
                 b
                 C
+                >>>>>>> REPLACE
+            "]],
+        );
+    }
+
+    #[test]
+    fn a_search_begins_with_text_where_there_is_some_above() {
+        check(
+            changed("a\n\n\nb\n", "a\n\n\nB\n"),
+            &Scope::default(),
+            expect![[r"
+                ### a.py
+                <<<<<<< SEARCH
+                a
+
+
+                b
+                =======
+                a
+
+
+                B
                 >>>>>>> REPLACE
             "]],
         );
