@@ -52,21 +52,30 @@ pub static LANGUAGES: &[Language] = &[
         extensions: &["js", "jsx", "mjs", "cjs"],
         file_names: &["Jakefile"],
         grammar: || tree_sitter_javascript::LANGUAGE.into(),
-        query: include_str!("queries/javascript.scm"),
+        query: concat!(
+            include_str!("queries/ecmascript.scm"),
+            include_str!("queries/javascript.scm")
+        ),
     },
     Language {
         name: "typescript",
         extensions: &["ts", "mts", "cts"],
         file_names: &[],
         grammar: || tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
-        query: include_str!("queries/typescript.scm"),
+        query: concat!(
+            include_str!("queries/ecmascript.scm"),
+            include_str!("queries/typescript.scm")
+        ),
     },
     Language {
         name: "tsx",
         extensions: &["tsx"],
         file_names: &[],
         grammar: || tree_sitter_typescript::LANGUAGE_TSX.into(),
-        query: include_str!("queries/typescript.scm"),
+        query: concat!(
+            include_str!("queries/ecmascript.scm"),
+            include_str!("queries/typescript.scm")
+        ),
     },
     Language {
         name: "rust",
@@ -104,7 +113,7 @@ pub static LANGUAGES: &[Language] = &[
         ],
         file_names: &[],
         grammar: || tree_sitter_cpp::LANGUAGE.into(),
-        query: include_str!("queries/cpp.scm"),
+        query: concat!(include_str!("queries/c.scm"), include_str!("queries/cpp.scm")),
     },
     Language {
         name: "ruby",
