@@ -1,6 +1,7 @@
 //! Progress on stderr: a line for each thing that is settled, and on a terminal a moving line for
 //! what is going on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ pub struct ProgressView {
     quiet: bool,
     /// Seconds are shown to people, not to snapshots of a pipe.
     is_terminal: bool,
+    /// Whether the line that moves is there.
+    moves: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -35,9 +38,6 @@ impl ProgressView {
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(spinner_style());
         let is_terminal = !quiet && !bar.is_hidden();
-        if is_terminal {
-            bar.enable_steady_tick(Duration::from_millis(120));
-        }
         let state = State {
             stage_began: Instant::now(),
             n_samples: 0,
@@ -45,7 +45,7 @@ impl ProgressView {
             n_texts: 0,
             first_text: None,
         };
-        Self { bar, quiet, is_terminal, state: Mutex::new(state) }
+        Self { bar, quiet, is_terminal, moves: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Prints a line that stays.
@@ -63,11 +63,18 @@ impl ProgressView {
 
     /// Shows what is going on, where that can be seen.
     pub fn now(&self, what: &str) {
+        // Not before there is something to show: the user may still be typing the issue.
+        if self.is_terminal && !self.moves.swap(true, Ordering::SeqCst) {
+            self.bar.reset();
+            self.bar.enable_steady_tick(Duration::from_millis(120));
+        }
         self.bar.set_message(escape_controls(what));
     }
 
-    /// Ends the moving line.
+    /// Takes the moving line away, until there is something to show again.
     pub fn clear(&self) {
+        self.moves.store(false, Ordering::SeqCst);
+        self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
     }
 
