@@ -18,7 +18,7 @@ use crate::commands::places::parse_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::repository::RepositoryArgs;
 use crate::commands::run_folder::{INSTANCE, open_run, record};
-use crate::commands::settings::{Surroundings, flags_of};
+use crate::commands::settings::{Surroundings, work_flags};
 use crate::commands::work::{Work, WorkArgs};
 use crate::index::Index;
 use crate::pipeline::calls::Calls;
@@ -102,7 +102,9 @@ pub enum PatchFormat {
 pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let view = ProgressView::new(quiet);
-    let flags = flags_of(&args.engine, &args.work, Some(&args.test));
+    let flags = work_flags(&args.engine, &args.work)
+        .set("test", args.test.test.clone())
+        .set("sandbox_seconds", args.test.test_timeout);
     let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
     surroundings.resolved.notes.iter().for_each(|note| view.say(note));
     for folder in recover(&surroundings.folders.state)? {
@@ -141,6 +143,8 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
             (issue, ranking)
         }
     };
+    // A download has a line of its own.
+    view.clear();
     let engine = open_engine(&args.engine, &surroundings, quiet)?;
     let work = Work::new(&surroundings, &args.work, engine.as_ref(), issue, (index, ranking))?;
     if args.work.plan {

@@ -14,7 +14,7 @@ use crate::commands::places::parse_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::repository::RepositoryArgs;
 use crate::commands::run_folder::{INSTANCE, open_run};
-use crate::commands::settings::{Surroundings, flags_of};
+use crate::commands::settings::{Surroundings, work_flags};
 use crate::commands::work::{Work, WorkArgs};
 use crate::pipeline::calls::Calls;
 use crate::pipeline::locate::locate as run_locate;
@@ -44,7 +44,7 @@ pub struct LocateArgs {
 /// Runs `sorft locate`.
 pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let view = ProgressView::new(quiet);
-    let flags = flags_of(&args.engine, &args.work, None);
+    let flags = work_flags(&args.engine, &args.work);
     let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
     surroundings.resolved.notes.iter().for_each(|note| view.say(note));
     let issue = run_until_interrupted(args.issue.read(&surroundings.environment))?;
@@ -58,6 +58,8 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
         write_likely_places(&ranking, as_json)?;
         return Ok(Outcome::Done);
     }
+    // A download has a line of its own.
+    view.clear();
     let engine = open_engine(&args.engine, &surroundings, quiet)?;
     let work = Work::new(&surroundings, &args.work, engine.as_ref(), issue, (index, ranking))?;
     if args.work.plan {

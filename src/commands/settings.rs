@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use crate::commands::engine::EngineArgs;
-use crate::commands::fix::TestArgs;
-use crate::commands::work::WorkArgs;
+use crate::commands::work::{SampleArgs, WorkArgs};
 use crate::config::environment::Environment;
 use crate::config::folder::Folders;
 use crate::config::{Config, Effort as EffortChoice, Flags, Resolved, resolve};
@@ -30,20 +29,23 @@ impl Surroundings {
     }
 }
 
-/// The flags that set configuration keys.
-pub fn flags_of(engine: &EngineArgs, work: &WorkArgs, test: Option<&TestArgs>) -> Flags {
+/// The flags of an engine and its sampling that set configuration keys.
+pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
     let text = |path: &std::path::PathBuf| path.display().to_string();
     Flags::default()
         .set("model", engine.model.clone())
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
-        .set("effort", work.effort.map(effort_name))
-        .set("seed", work.seed)
+        .set("effort", sampling.effort.map(effort_name))
+        .set("seed", sampling.seed)
+        .set("prompts", sampling.prompts.as_ref().map(text))
+}
+
+/// The same with those of the work.
+pub fn work_flags(engine: &EngineArgs, work: &WorkArgs) -> Flags {
+    flags_of(engine, &work.sampling)
         .set("min_votes", work.min_votes)
         .set("max_time", work.max_time)
-        .set("prompts", work.prompts.as_ref().map(text))
-        .set("run_dir", work.run_dir.as_ref().map(text))
-        .set("test", test.and_then(|test| test.test.clone()))
-        .set("sandbox_seconds", test.and_then(|test| test.test_timeout))
+        .set("run_dir", work.run_dir.as_ref().map(|path| path.display().to_string()))
 }
 
 fn effort_name(effort: EffortChoice) -> &'static str {

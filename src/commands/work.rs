@@ -24,9 +24,9 @@ use crate::prompt::{Message, Prompt, Role};
 use crate::stage::profile::{Profile, Stages};
 use crate::stage::{Context, Stage};
 
-/// How much work, and where.
+/// How a model is asked.
 #[derive(Debug, Clone, Args)]
-pub struct WorkArgs {
+pub struct SampleArgs {
     /// How many samples to draw [default: auto: `quick` on a CPU, else `normal`]
     #[arg(long, value_enum, help_heading = "Work")]
     pub effort: Option<EffortChoice>,
@@ -36,6 +36,16 @@ pub struct WorkArgs {
     /// Seed of all random numbers [default: 0]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub seed: Option<u64>,
+    /// Folder of prompt templates that replace the built-in ones
+    #[arg(long, value_name = "DIR", help_heading = "Work")]
+    pub prompts: Option<PathBuf>,
+}
+
+/// How much work, and where.
+#[derive(Debug, Clone, Args)]
+pub struct WorkArgs {
+    #[command(flatten)]
+    pub sampling: SampleArgs,
     /// Samples that must agree on a patch that no test has judged [default: 2]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub min_votes: Option<u32>,
@@ -49,9 +59,6 @@ pub struct WorkArgs {
     /// Tell the tokens and the expected seconds, and end
     #[arg(long, help_heading = "Work")]
     pub plan: bool,
-    /// Folder of prompt templates that replace the built-in ones
-    #[arg(long, value_name = "DIR", help_heading = "Work")]
-    pub prompts: Option<PathBuf>,
     /// Folder of the run; an unfinished run in it is resumed [default: a new one in the user's
     /// state folder]
     #[arg(long, value_name = "DIR", help_heading = "Work")]
@@ -77,7 +84,7 @@ impl Work {
         let config = surroundings.config();
         let templates = Arc::new(read_templates(config.prompts.as_deref())?);
         Ok(Self {
-            settings: settings_of(config, args, info),
+            settings: settings_of(config, &args.sampling, info),
             stages: Profile::for_engine(info.context_length, info.is_local_cpu).stages(),
             context: Context { issue, index, ranking, templates },
         })
@@ -171,7 +178,7 @@ async fn try_speed(engine: &dyn Generate) -> anyhow::Result<Speed> {
 }
 
 /// How much work a run may do on this engine.
-pub fn settings_of(config: &Config, work: &WorkArgs, engine: &EngineInfo) -> Settings {
+pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) -> Settings {
     let effort = match config.effort {
         EffortChoice::Auto if engine.is_local_cpu => Effort::Quick,
         EffortChoice::Quick => Effort::Quick,
@@ -182,7 +189,7 @@ pub fn settings_of(config: &Config, work: &WorkArgs, engine: &EngineInfo) -> Set
     settings.seed = config.seed;
     settings.min_votes = config.min_votes;
     settings.max_time = (0 < config.max_time).then(|| Duration::from_secs(config.max_time));
-    if let Some(samples) = work.samples {
+    if let Some(samples) = sampling.samples {
         settings.edit_samples = samples.max(1);
     }
     settings

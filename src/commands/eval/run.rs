@@ -1,6 +1,5 @@
 //! `sorft eval` with a model: many instances in flight over one engine, resumable at any moment.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,7 @@ use crate::commands::eval::{EvalArgs, end_with, progress_bar, summary};
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::run_folder::candidate_row;
 use crate::commands::settings::{Surroundings, flags_of};
-use crate::commands::work::{WorkArgs, read_templates, settings_of};
-use crate::config::Effort as EffortChoice;
+use crate::commands::work::{SampleArgs, read_templates, settings_of};
 use crate::instance::Instance;
 use crate::model::{Completion, EngineInfo, Event, Generate, Request};
 use crate::pipeline::calls::Calls;
@@ -43,24 +41,14 @@ use crate::stage::profile::{Profile, Stages};
 pub struct RunArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// How many samples to draw [default: auto: `quick` on a CPU, else `normal`]
-    #[arg(long, value_enum, help_heading = "Work")]
-    pub effort: Option<EffortChoice>,
-    /// Edits to sample for each location [default: what `--effort` says]
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    pub samples: Option<usize>,
-    /// Seed of all random numbers [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub sampling: SampleArgs,
     /// Samples that must agree on a prediction; in an evaluation the best of them counts
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Work")]
     pub min_votes: u32,
     /// Ask each stage once more with the truth of the stage before it as input
     #[arg(long, help_heading = "Work")]
     pub true_inputs: bool,
-    /// Folder of prompt templates that replace the built-in ones
-    #[arg(long, value_name = "DIR", help_heading = "Work")]
-    pub prompts: Option<PathBuf>,
     /// Instances in flight at once
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Work")]
     pub jobs: usize,
@@ -81,12 +69,13 @@ pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<O
         bail!("a run needs a folder for its results\nhint: name one with `--out DIR`");
     };
     ensure!(!args.run.engine.no_model, "without a model there is `--retrieval` and `--oracle`");
-    let work = work_args(&args.run);
-    let surroundings = Surroundings::read(None, &flags_of(&args.run.engine, &work, None))?;
+    let RunArgs { engine, sampling, min_votes, .. } = &args.run;
+    let flags = flags_of(engine, sampling).set("min_votes", Some(*min_votes));
+    let surroundings = Surroundings::read(None, &flags)?;
     source.templates = Arc::new(read_templates(surroundings.config().prompts.as_deref())?);
     let engine = open_engine(&args.run.engine, &surroundings, quiet)?;
     let info = engine.info();
-    let settings = settings_of(surroundings.config(), &work, info);
+    let settings = settings_of(surroundings.config(), sampling, info);
     let stages = Profile::for_engine(info.context_length, info.is_local_cpu).stages();
     let records = source.records();
     let asked = json!({
@@ -206,20 +195,6 @@ fn ours(error: anyhow::Error) -> anyhow::Error {
 
 fn is_ours(error: &anyhow::Error) -> bool {
     error.is::<NotRecorded>()
-}
-
-fn work_args(args: &RunArgs) -> WorkArgs {
-    WorkArgs {
-        effort: args.effort,
-        samples: args.samples,
-        seed: args.seed,
-        min_votes: Some(args.min_votes),
-        max_time: None,
-        places: Vec::new(),
-        plan: false,
-        prompts: args.prompts.clone(),
-        run_dir: None,
-    }
 }
 
 fn timing_row(instance: &str, event: &str, took: Duration) -> TimingRow {
