@@ -85,7 +85,8 @@ impl Work {
         let templates = Arc::new(read_templates(config.prompts.as_deref())?);
         Ok(Self {
             settings: settings_of(config, &args.sampling, info),
-            stages: Profile::for_engine(info.context_length, info.is_local_cpu).stages(),
+            stages: Profile::for_engine(&info.name, info.context_length, info.is_local_cpu)
+                .stages(),
             context: Context { issue, index, ranking, templates },
         })
     }

@@ -6,17 +6,15 @@ use std::ops::RangeInclusive;
 
 /// The start of a line: free text may end here.
 pub(crate) const LINE_START: u32 = 0;
-/// Only blanks so far on this line.
-const LEAD: u32 = 1;
 /// Inside a line; `MID + n` waits for `n` more bytes of a character.
-const MID: u32 = 2;
+const MID: u32 = 1;
 /// Behind the bytes of a character whose second byte has bounds of its own.
-const AFTER_E0: u32 = 6;
-const AFTER_ED: u32 = 7;
-const AFTER_F0: u32 = 8;
-const AFTER_F4: u32 = 9;
+const AFTER_E0: u32 = 5;
+const AFTER_ED: u32 = 6;
+const AFTER_F0: u32 = 7;
+const AFTER_F4: u32 = 8;
 /// `PREFIX + n`: node `n` of the markers' tree, a marker that has begun.
-const PREFIX: u32 = 10;
+const PREFIX: u32 = 9;
 
 /// Which lines are allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,7 +59,6 @@ impl FreeLines {
         match byte {
             b'\n' => Some(LINE_START),
             0 | b'\r' => None,
-            b' ' | b'\t' if phase <= LEAD => Some(LEAD),
             _ => match self.child(phase, byte) {
                 Some(node) if self.nodes[node as usize].is_marker => None,
                 Some(node) => Some(PREFIX + node),
@@ -83,7 +80,7 @@ impl FreeLines {
     /// The marker node that `byte` leads to, where a marker is still possible.
     fn child(&self, phase: u32, byte: u8) -> Option<u32> {
         let node = match phase {
-            LINE_START | LEAD => 0,
+            LINE_START => 0,
             PREFIX.. => phase - PREFIX,
             _ => return None,
         };
@@ -153,7 +150,7 @@ mod tests {
         check("plain\n\n  text ```rust\n``\n", true);
         check("`` ` ```\n<<<<<< six\n", true);
         check("ok\n```\n", false);
-        check("ok\n \t ```\n", false);
+        check("ok\n \t ```\n", true);
         check("<<<<<<< SEARCH\n", false);
     }
 

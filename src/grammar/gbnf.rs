@@ -30,8 +30,8 @@ mod tests {
             root ::= (h-0){0,10} "```\n" (r-edit){1,3} "```\n"
             r-edit ::= ("a.py" | "a.pyi" | r-new-file) "\n\"SEARCH\"\\\n" (h-1){0,2} "=>\n"
             r-new-file ::= "src/" h-2
-            h-0 ::= [ \t]*([^\x00\r\n \t\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*)?)?)?[\n]
-            h-1 ::= [ \t]*([^\x00\r\n \t\x3D][^\x00\r\n]*|[\x3D]([^\x00\r\n\x3E][^\x00\r\n]*)?)?[\n]
+            h-0 ::= ([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*)?)?)?[\n]
+            h-1 ::= ([^\x00\r\n\x3D][^\x00\r\n]*|[\x3D]([^\x00\r\n\x3E][^\x00\r\n]*)?)?[\n]
             h-2 ::= [A-Za-z0-9_][A-Za-z0-9_.\x2D]{0,8}
         "#]].assert_eq(&render_gbnf(&sample_grammar()));
     }

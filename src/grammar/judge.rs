@@ -57,8 +57,8 @@ impl Judge<'_> {
                 while let Some(length) = self.text[at..].iter().position(|byte| *byte == b'\n') {
                     let line = &self.text[at..at + length];
                     let text = String::from_utf8_lossy(line);
-                    let body = text.trim_start_matches([' ', '\t']);
-                    let is_marked = never_starts.iter().any(|marker| body.starts_with(marker));
+                    let is_marked =
+                        never_starts.iter().any(|marker| text.starts_with(marker.as_str()));
                     if is_marked || line.contains(&b'\r') || line.contains(&0) {
                         break;
                     }

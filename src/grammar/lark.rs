@@ -39,8 +39,8 @@ mod tests {
             start: (H_0){0,10} "```\n" (r_edit){1,3} "```\n"
             r_edit: ("a.py" | "a.pyi" | r_new_file) "\n\"SEARCH\"\\\n" (H_1){0,2} "=>\n"
             r_new_file: "src/" H_2
-            H_0: /[ \t]*([^\x00\r\n \t\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*)?)?)?[\n]/
-            H_1: /[ \t]*([^\x00\r\n \t\x3D][^\x00\r\n]*|[\x3D]([^\x00\r\n\x3E][^\x00\r\n]*)?)?[\n]/
+            H_0: /([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*|[\x60]([^\x00\r\n\x60][^\x00\r\n]*)?)?)?[\n]/
+            H_1: /([^\x00\r\n\x3D][^\x00\r\n]*|[\x3D]([^\x00\r\n\x3E][^\x00\r\n]*)?)?[\n]/
             H_2: /[A-Za-z0-9_][A-Za-z0-9_.\x2D]{0,8}/
         "#]].assert_eq(&render_lark(&sample_grammar()));
     }

@@ -38,8 +38,7 @@ pub enum Node {
     Repeat { node: Box<Self>, min: u32, max: u32 },
     /// The rule of that name.
     Rule(String),
-    /// Free text: whole lines, none of which starts with one of `never_starts` (after spaces),
-    /// at most `max_tokens` tokens in all. Markers are ASCII; NUL and carriage return never occur.
+    /// Free text: whole lines, none of which starts with one of `never_starts`, at most `max_tokens` tokens in all. Markers are ASCII; NUL and carriage return never occur.
     FreeLines { never_starts: Vec<String>, max_tokens: u32 },
     /// The name of a new file: a letter, a digit or `_`, then at most `max_chars` - 1 of letters,
     /// digits, `_`, `-` and `.` (all ASCII).

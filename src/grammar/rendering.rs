@@ -114,7 +114,7 @@ fn quote(text: &str) -> String {
     quoted
 }
 
-/// One line with its end: blanks, and then anything that leaves the tree of markers early.
+/// One line with its end: anything that leaves the tree of markers early.
 fn render_line(never_starts: &[String]) -> String {
     let markers: Vec<Vec<char>> = never_starts
         .iter()
@@ -122,7 +122,7 @@ fn render_line(never_starts: &[String]) -> String {
         .map(|marker| marker.chars().collect())
         .collect();
     let rest = render_unmarked(&markers, 0);
-    format!("[ \\t]*({rest})?[\\n]")
+    format!("({rest})?[\\n]")
 }
 
 /// Text that completes none of `markers`, which share their first `depth` characters; those are
@@ -132,9 +132,8 @@ fn render_unmarked(markers: &[Vec<char>], depth: usize) -> String {
         markers.iter().filter_map(|marker| marker.get(depth)).copied().collect();
     next.sort_unstable();
     next.dedup();
-    let blanks = if depth == 0 { " \\t" } else { "" };
     let begun: String = next.iter().map(|c| render_class_char(*c)).collect();
-    let mut ways = vec![format!("[^\\x00\\r\\n{blanks}{begun}][^\\x00\\r\\n]*")];
+    let mut ways = vec![format!("[^\\x00\\r\\n{begun}][^\\x00\\r\\n]*")];
     for c in next {
         let longer: Vec<Vec<char>> =
             markers.iter().filter(|marker| marker.get(depth) == Some(&c)).cloned().collect();
@@ -197,7 +196,8 @@ pub(crate) mod tests {
             ("``\n", true),
             ("`` ~\n", true),
             ("```\n", false),
-            ("  ```py\n", false),
+            ("```py\n", false),
+            ("  ```py\n", true),
             ("`~\n", false),
             ("a\nb\n", false),
             ("a\r\n", false),

@@ -88,7 +88,7 @@ pub struct EditShown {
     pub files: Vec<ShownCode>,
     /// Lines around the chosen ones without room.
     pub left_out: usize,
-    /// Folders of the shown files, without `/` at the end; the root is empty.
+    /// Folders above the shown files, without `/` at the end; the root is empty.
     pub folders: Vec<String>,
     /// Characters of a marker: seven, or more where the code holds such lines.
     pub marker_length: usize,
@@ -223,7 +223,7 @@ impl Stage for EditStage {
         let files: Vec<ShownCode> =
             shown_files.map(|(file, windows)| file.shown(&windows)).collect();
         let folders: BTreeSet<&str> =
-            files.iter().map(|file| file.path.parent().unwrap_or_default()).collect();
+            files.iter().flat_map(|file| folders_above(file.path.as_str())).collect();
         let shown = EditShown {
             folders: folders.into_iter().map(ToOwned::to_owned).collect(),
             left_out: n_lines(&pieces[n_shown..]),
@@ -422,6 +422,12 @@ impl EditShown {
             preferred: files().map(|file| (file.path.clone(), chosen(file))).collect(),
         }
     }
+}
+
+/// All folders above a path, the root last.
+fn folders_above(path: &str) -> impl Iterator<Item = &str> {
+    let slashes = path.rmatch_indices('/').map(|(at, _)| at);
+    slashes.chain([0]).map(|end| &path[..end])
 }
 
 /// The shown files, with blank lines for those that were not shown; edits cannot refer to them.

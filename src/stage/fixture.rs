@@ -126,10 +126,19 @@ fn write_sample(grammar: &Grammar, node: &Node, random: &mut ChaCha8Rng, text: &
         }
         Node::Rule(name) => write_sample(grammar, &grammar.rules[name], random, text),
         Node::FreeLines { never_starts, .. } => {
-            let lines = ["    return 0", "", "x = 1", "<<<<<<< SEARCH", "```", "=======", "## a"];
+            let lines = [
+                "    return 0",
+                "",
+                "x = 1",
+                "<<<<<<< SEARCH",
+                "```",
+                "=======",
+                "  =======",
+                "## a",
+            ];
             for _ in 0..random.random_range(0..4) {
                 let line = lines[random.random_range(0..lines.len())];
-                if never_starts.iter().all(|start| !line.trim_start().starts_with(start)) {
+                if never_starts.iter().all(|start| !line.starts_with(start.as_str())) {
                     *text += line;
                     text.push('\n');
                 }

@@ -151,7 +151,9 @@ pub(crate) fn block_grammar(
     let text = |text: &str| Node::Text(text.to_owned());
     let mut start = vec![text("```\n"), body, text("```")];
     if 0 < reasoning_tokens {
-        let never_starts = vec!["```".to_owned(), "~~~".to_owned()];
+        // A fence may be indented by three spaces.
+        let fence = |indent| format!("{:indent$}```", "");
+        let never_starts = (0..=3).map(fence).collect();
         start.insert(0, Node::FreeLines { never_starts, max_tokens: reasoning_tokens });
     }
     Grammar { start: Node::Sequence(start), rules: rules.into_iter().collect() }

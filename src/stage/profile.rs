@@ -21,6 +21,9 @@ pub enum Profile {
     Large,
 }
 
+/// Parameters of the largest model for [`Profile::Small`].
+const SMALL_MODEL: f64 = 2e9;
+
 /// The four stages with one profile's limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stages {
@@ -31,10 +34,12 @@ pub struct Stages {
 }
 
 impl Profile {
-    /// The profile for an engine: by its context, and small wherever samples are dear.
-    pub fn for_engine(context_length: usize, is_local_cpu: bool) -> Self {
+    /// The profile for an engine: small wherever samples are dear or the model's name tells that
+    /// it is small, else by its context.
+    pub fn for_engine(model: &str, context_length: usize, is_local_cpu: bool) -> Self {
         match context_length {
             _ if is_local_cpu => Self::Small,
+            _ if parameters(model).is_some_and(|n| n <= SMALL_MODEL) => Self::Small,
             0..8_192 => Self::Small,
             8_192..32_768 => Self::Medium,
             _ => Self::Large,
@@ -82,5 +87,43 @@ impl Profile {
                 items: EditItems::Content,
             },
         }
+    }
+}
+
+/// The number of parameters that a model's name tells: the last of its words such as `0.5B` or
+/// `135m`.
+fn parameters(model: &str) -> Option<f64> {
+    let words = model.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+    let mut numbers = words.filter_map(|word| {
+        let unit = match word.chars().last()?.to_ascii_lowercase() {
+            'b' => 1e9,
+            'm' => 1e6,
+            _ => return None,
+        };
+        Some(word[..word.len() - 1].parse::<f64>().ok()? * unit)
+    });
+    numbers.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_s_name_tells_its_size() {
+        let rows = [
+            ("Qwen2.5-Coder-0.5B-Instruct", Profile::Small),
+            ("/models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", Profile::Small),
+            ("SmolLM2-135M-Instruct.Q4_1.gguf", Profile::Small),
+            ("qwen2.5-coder:7b", Profile::Large),
+            ("Qwen/Qwen3-32B", Profile::Large),
+            ("gpt-oss", Profile::Large),
+            ("mistral-b", Profile::Large),
+        ];
+        for (model, profile) in rows {
+            assert_eq!(Profile::for_engine(model, 32_768, false), profile, "{model}");
+        }
+        assert_eq!(Profile::for_engine("qwen2.5-coder:7b", 8_192, false), Profile::Medium);
+        assert_eq!(Profile::for_engine("qwen2.5-coder:7b", 32_768, true), Profile::Small);
     }
 }

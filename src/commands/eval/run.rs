@@ -76,7 +76,7 @@ pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<O
     let engine = open_engine(&args.run.engine, &surroundings, quiet)?;
     let info = engine.info();
     let settings = settings_of(surroundings.config(), sampling, info);
-    let stages = Profile::for_engine(info.context_length, info.is_local_cpu).stages();
+    let stages = Profile::for_engine(&info.name, info.context_length, info.is_local_cpu).stages();
     let records = source.records();
     let asked = json!({
         "engine": info,

@@ -101,6 +101,12 @@ impl Dialect {
         self != Self::Plain
     }
 
+    /// Whether several requests may be under way: llama-cpp-python breaks off the running one,
+    /// half a stream, when the next comes in.
+    pub(super) fn takes_many(self) -> bool {
+        self != Self::LlamaCppPython
+    }
+
     /// Whether it gives several completions for one request.
     pub(super) fn takes_n(self) -> bool {
         self != Self::LlamaCppPython

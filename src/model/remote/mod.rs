@@ -131,9 +131,10 @@ impl RemoteEngine {
             is_local_cpu: false,
             gives_distinct: false,
         };
+        let at_once = if dialect.takes_many() { options.concurrency.max(1) } else { 1 };
         let lane = |endpoint: &Endpoint| Lane {
             endpoint: endpoint.clone(),
-            free: Semaphore::new(options.concurrency.max(1)),
+            free: Semaphore::new(at_once),
         };
         let lanes = options.endpoints.iter().map(lane).collect();
         Ok(Self {

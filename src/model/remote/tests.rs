@@ -1,7 +1,7 @@
 //! Servers that behave, and servers that do not.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -262,4 +262,20 @@ async fn servers_that_are_down_are_all_named() {
     for uri in uris {
         assert!(message.contains(&format!("`{uri}` is not reached")), "{message}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_off_for_the_next_request_gets_one_at_a_time() {
+    const DELAY: Duration = Duration::from_millis(40);
+    let server = server_of("me").await;
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&received);
+    let respond = move |_: &Received| {
+        times.lock().unwrap().push(Instant::now());
+        stream(&["a.py"]).set_delay(DELAY)
+    };
+    Mock::given(method("POST")).and(path(CHAT)).respond_with(respond).mount(&server).await;
+    assert_eq!(complete(options(&[server.uri()]), 4).await.unwrap().len(), 4);
+    let received = received.lock().unwrap();
+    assert!(received.windows(2).all(|pair| DELAY <= pair[1] - pair[0]), "{received:?}");
 }
