@@ -80,6 +80,7 @@ impl ProgressView {
 
     pub fn hear(&self, progress: Progress) {
         match progress {
+            Progress::Reranking { n } => self.now(&format!("files: judging {n} of retrieval's")),
             Progress::Asking { stage, prompt_tokens, n } => {
                 let mut state = self.state();
                 *state = State {

@@ -6,7 +6,7 @@ use crate::commands::engine::EngineArgs;
 use crate::commands::work::{SampleArgs, WorkArgs};
 use crate::config::environment::Environment;
 use crate::config::folder::Folders;
-use crate::config::{Config, Effort as EffortChoice, Flags, Resolved, resolve};
+use crate::config::{Config, Effort as EffortChoice, Flags, Rerank, Resolved, resolve};
 
 /// The surroundings of a command.
 pub struct Surroundings {
@@ -36,6 +36,7 @@ pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
         .set("model", engine.model.clone())
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
         .set("effort", sampling.effort.map(effort_name))
+        .set("rerank", sampling.rerank.map(rerank_name))
         .set("seed", sampling.seed)
         .set("prompts", sampling.prompts.as_ref().map(text))
 }
@@ -46,6 +47,13 @@ pub fn work_flags(engine: &EngineArgs, work: &WorkArgs) -> Flags {
         .set("min_votes", work.min_votes)
         .set("max_time", work.max_time)
         .set("run_dir", work.run_dir.as_ref().map(|path| path.display().to_string()))
+}
+
+fn rerank_name(rerank: Rerank) -> &'static str {
+    match rerank {
+        Rerank::Off => "off",
+        Rerank::Likelihood => "likelihood",
+    }
 }
 
 fn effort_name(effort: EffortChoice) -> &'static str {

@@ -14,7 +14,7 @@ use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::output::{write_json, write_stdout};
 
 use crate::commands::settings::Surroundings;
-use crate::config::{Config, Effort as EffortChoice};
+use crate::config::{Config, Effort as EffortChoice, Rerank};
 use crate::index::Index;
 use crate::index::retrieval::Ranking;
 use crate::model::{Completion, EngineInfo, Generate, Request, Sampling, Usage, Variety};
@@ -33,6 +33,9 @@ pub struct SampleArgs {
     /// Edits to sample for each location [default: what `--effort` says]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub samples: Option<usize>,
+    /// Whether the model's likelihoods refine retrieval's ranking [default: off]
+    #[arg(long, value_enum, help_heading = "Work")]
+    pub rerank: Option<Rerank>,
     /// Seed of all random numbers [default: 0]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub seed: Option<u64>,
@@ -187,6 +190,7 @@ pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) 
         EffortChoice::Max => Effort::Max,
     };
     let mut settings = Settings::preset(effort);
+    settings.rerank = config.rerank == Rerank::Likelihood;
     settings.seed = config.seed;
     settings.min_votes = config.min_votes;
     settings.max_time = (0 < config.max_time).then(|| Duration::from_secs(config.max_time));

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use futures_util::future::BoxFuture;
 
-use crate::model::{Completion, EngineInfo, Event, Finish, Generate, Request, Usage};
+use crate::model::{
+    Completion, EngineInfo, Event, Finish, Generate, Request, Sampling, Usage, Variety,
+};
 use crate::prompt::counts::Counts;
-use crate::prompt::{CountTokens, Prompt};
+use crate::prompt::{CountTokens, Message, Prompt, Role};
 use crate::run::line_log::read_rows;
 use crate::run::row::{RunInfo, TrajectoryRow};
 use crate::run::seed::request_hash;
@@ -23,6 +25,24 @@ use crate::run::seed::request_hash;
 pub fn request_name(engine: &str, request: &Request) -> anyhow::Result<String> {
     let Request { prompt, sampling, grammar, seed } = request;
     request_hash(&(engine, prompt, sampling, grammar, seed))
+}
+
+/// The request that stands for judging one continuation of a prompt.
+pub fn judging_request(prompt: &Prompt, continuation: &str) -> Request {
+    let mut prompt = prompt.clone();
+    let content = continuation.to_owned();
+    prompt.messages.push(Message { role: Role::Assistant, content });
+    let sampling = Sampling {
+        n: 1,
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        max_tokens: 0,
+        stop: Vec::new(),
+        variety: Variety::Independent,
+    };
+    Request { prompt, sampling, grammar: None, seed: 0 }
 }
 
 /// An engine that only knows what another one said.
@@ -115,10 +135,18 @@ impl Generate for ScriptedEngine {
 
     fn score<'a>(
         &'a self,
-        _prompt: &'a Prompt,
-        _continuations: &'a [String],
+        prompt: &'a Prompt,
+        continuations: &'a [String],
     ) -> Option<BoxFuture<'a, anyhow::Result<Vec<f64>>>> {
-        None
+        Some(Box::pin(async move {
+            let recorded = |continuation: &String| {
+                let request = judging_request(prompt, continuation);
+                let completions = self.replay(&request, &|_| ())?;
+                let logprob = completions.first().and_then(|completion| completion.logprob);
+                logprob.context("wanted a log-probability, the recorded call has none")
+            };
+            continuations.iter().map(recorded).collect()
+        }))
     }
 }
 
@@ -168,9 +196,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{Sampling, Variety};
+
+    use crate::prompt::EstimateTokens;
     use crate::prompt::counts::CountLog;
-    use crate::prompt::{EstimateTokens, Message, Role};
     use crate::run::row::CallOutcome;
 
     fn request(content: &str, seed: u64) -> Request {

@@ -2,11 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::model::scripted::request_name;
+use crate::model::scripted::{judging_request, request_name};
 use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage, Variety};
 use crate::pipeline::progress::{Listener, Progress};
 use crate::prompt::counts::{CountLog, Counts};
@@ -149,6 +149,61 @@ impl<'a> Calls<'a> {
             samples.push(Sample { number, completion, outcome });
         }
         Ok(samples)
+    }
+
+    /// The log-probability of a continuation of a prompt, recorded as a call like others.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot judge or failed, or the run directory could not be written.
+    pub async fn judge(
+        &self,
+        number: u64,
+        prompt: &Prompt,
+        continuation: &str,
+    ) -> anyhow::Result<f64> {
+        let engine = &self.engine.info().name;
+        let hash = request_name(engine, &judging_request(prompt, continuation))?;
+        let texts = prompt.messages.iter().map(|message| message.content.as_str());
+        let prompt_tokens = texts.chain([continuation]).map(|text| self.counts.count(text)).sum();
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).prompt_tokens += prompt_tokens;
+        let counts = self.counts.take_new();
+        if let Some(run) = self.run
+            && let Some(row) = run.calls_of(&hash)?.first()
+        {
+            return row.logprob.context("wanted a log-probability, the recorded call has none");
+        }
+        let continuations = [continuation.to_owned()];
+        let judging = self.engine.score(prompt, &continuations).with_context(|| {
+            format!(
+                "`{engine}` gives no likelihoods, which `rerank: likelihood` needs\n\
+                 hint: a model on this machine does; or leave `--rerank` away"
+            )
+        })?;
+        let scores =
+            judging.await.with_context(|| format!("asking `{engine}` for a likelihood"))?;
+        let [score] = scores[..] else { bail!("wanted one likelihood, found {}", scores.len()) };
+        let logprob = rounded_logprob(score);
+        if let Some(run) = self.run {
+            run.append_call(&TrajectoryRow {
+                version: RUN_VERSION,
+                instance: self.instance.to_owned(),
+                stage: "likelihood".to_owned(),
+                sample: number,
+                request: hash,
+                prompt: Some(prompt.clone()),
+                counts,
+                completion: continuation.to_owned(),
+                completion_hex: None,
+                finish: finish_name(Finish::Stop).to_owned(),
+                logprob: Some(logprob),
+                usage: json!(usage),
+                outcome: CallOutcome::Answer(json!(logprob)),
+                details: serde_json::Value::Null,
+            })?;
+        }
+        Ok(logprob)
     }
 
     fn request<S: Stage>(

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::places::{LineSet, Places, code_of, id_of, named_symbols, render_lines};
 use crate::pipeline::progress::Progress;
+use crate::pipeline::rerank::rerank;
 use crate::pipeline::settings::Settings;
 use crate::prompt::Prompt;
 use crate::repo::path::RepoPath;
@@ -29,6 +30,13 @@ pub async fn locate(
     given: Places,
 ) -> anyhow::Result<Places> {
     let mut places = given;
+    let reranked;
+    let context = if settings.rerank {
+        reranked = rerank(calls, context).await?;
+        &reranked
+    } else {
+        context
+    };
     if places.files.is_empty() && places.symbols.is_empty() && places.line_sets.is_empty() {
         places.files = locate_files(calls, context, stages, settings).await?;
     }

@@ -10,4 +10,5 @@ pub mod oracle;
 pub mod places;
 pub mod progress;
 pub mod repair;
+pub mod rerank;
 pub mod settings;

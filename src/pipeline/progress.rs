@@ -9,6 +9,8 @@ pub type Listener<'a> = dyn Fn(Progress) + Send + Sync + 'a;
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Progress {
+    /// The model judges retrieval's first files.
+    Reranking { n: usize },
     /// A prompt is about to be asked.
     Asking { stage: StageKind, prompt_tokens: usize, n: usize },
     /// The engine's own progress.

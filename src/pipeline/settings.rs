@@ -20,6 +20,8 @@ pub enum Effort {
 /// The numbers of samples, and how they are drawn.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
+    /// Whether the model's likelihoods refine retrieval's ranking.
+    pub rerank: bool,
     /// Files that the later stages look into: the model's, then retrieval's.
     pub max_files: usize,
     /// Symbols whose lines are shown: the model's, then retrieval's.
@@ -53,6 +55,7 @@ impl Settings {
             Effort::Max => (8, 20),
         };
         Self {
+            rerank: false,
             max_files: 3,
             max_symbols: 8,
             reserve_places: 4,

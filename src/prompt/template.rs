@@ -24,6 +24,11 @@ const KNOWN: &[Known] = &[
         values: &["issue", "files", "left_out", "max_paths", "reasoning"],
     },
     Known {
+        name: "likelihood",
+        text: include_str!("../../prompts/likelihood.jinja"),
+        values: &["path", "symbols"],
+    },
+    Known {
         name: "function",
         text: include_str!("../../prompts/function.jinja"),
         values: &["issue", "outline", "left_out", "max_symbols", "reasoning"],

@@ -18,7 +18,10 @@ fn fix(home: &Path, model: &str, run: &str) -> Output {
     }
     command.env("SORFT_OFFLINE", "1").current_dir(home).arg("fix").arg(demo.join("repo"));
     command.arg("--issue").arg(demo.join("issue.md"));
-    command.args(["--model", model, "--samples", "3", "--run-dir", run]).output().unwrap()
+    command
+        .args(["--model", model, "--rerank", "likelihood", "--samples", "3", "--run-dir", run])
+        .output()
+        .unwrap()
 }
 
 #[test]
