@@ -151,7 +151,8 @@ impl<'a> Calls<'a> {
         Ok(samples)
     }
 
-    /// The log-probability of a continuation of a prompt, recorded as a call like others.
+    /// The log-probability of a continuation of a prompt, recorded as a call like others, with
+    /// `details` of what it is for.
     ///
     /// # Errors
     ///
@@ -161,6 +162,7 @@ impl<'a> Calls<'a> {
         number: u64,
         prompt: &Prompt,
         continuation: &str,
+        details: serde_json::Value,
     ) -> anyhow::Result<f64> {
         let engine = &self.engine.info().name;
         let hash = request_name(engine, &judging_request(prompt, continuation))?;
@@ -200,7 +202,7 @@ impl<'a> Calls<'a> {
                 logprob: Some(logprob),
                 usage: json!(usage),
                 outcome: CallOutcome::Answer(json!(logprob)),
-                details: serde_json::Value::Null,
+                details,
             })?;
         }
         Ok(logprob)

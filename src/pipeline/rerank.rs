@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use minijinja::value::Value;
+use serde_json::json;
 
 use crate::index::retrieval::RankedFile;
 use crate::pipeline::calls::Calls;
@@ -40,8 +41,10 @@ pub async fn rerank(calls: &Calls<'_>, context: &Context) -> anyhow::Result<Cont
     let judged: Vec<RankedFile> = context.ranking.files.drain(..n).collect();
     let prompts = judged.iter().map(|file| prompt_of(&context, file));
     let prompts = prompts.collect::<anyhow::Result<Vec<Prompt>>>()?;
-    let scores =
-        prompts.iter().enumerate().map(|(at, prompt)| calls.judge(at as u64, prompt, &title));
+    let scores = (0..).zip(prompts.iter().zip(&judged)).map(|(number, (prompt, file))| {
+        let details = json!({ "path": file.path, "retrieval": file.score });
+        calls.judge(number, prompt, &title, details)
+    });
     let likelihoods = standardized(&try_join_all(scores).await?);
     let retrieved = standardized(&judged.iter().map(|file| file.score).collect::<Vec<f64>>());
     let fused = retrieved.iter().zip(&likelihoods).map(|(score, other)| score + WEIGHT * other);
