@@ -95,7 +95,8 @@ def main():
         gold = set(re.findall(r"^diff --git a/(\S+)", instance["patch"], re.M))
         answered = json.dumps(first_answer(rows, "file"))
         hit = any(json.dumps(path) in answered for path in gold)
-        verdict = told.strip().splitlines()[-1] if told.strip() else ""
+        words = [line for line in told.splitlines() if line and not line.startswith("run: ")]
+        verdict = words[-1] if words else ""
         print(f"| {name} | {seconds:.0f} | exit {code}: {verdict} | {sum(row['stage'] == 'edit' for row in rows)} "
               f"| {dict(rejected)} | {len(candidates)} | {n_applied} | {'yes' if hit else 'no'} |", flush=True)
         for message in refused:

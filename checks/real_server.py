@@ -56,13 +56,15 @@ def finished_calls(run):
 
 
 def kill_in_the_middle(sorft, instance, repos, out, weights, port, flags):
-    """Kills the server once the run has some edits, and resumes with a new one."""
+    """Kills the server while edits are sampled, and resumes with a new one."""
     server = Server(weights, port, out / "killed.log")
 
     def kill():
         run = out / f"{instance['instance_id']}.run"
-        while sum(stage == "edit" for stage, _, _ in finished_calls(run)) < 2:
+        # The greedy edit is there; the samples that follow it are one call.
+        while all(stage != "edit" for stage, _, _ in finished_calls(run)):
             time.sleep(0.05)
+        time.sleep(3)
         server.stop()
 
     thread = threading.Thread(target=kill, daemon=True)
@@ -88,13 +90,20 @@ def kill_in_the_middle(sorft, instance, repos, out, weights, port, flags):
 
 
 def main():
-    sorft, dataset, repos, out, weights = sys.argv[1:]
+    sorft, dataset, repos, out, weights, *only = sys.argv[1:]
     out = pathlib.Path(out)
     (out / "five").mkdir(parents=True, exist_ok=True)
     (out / "killed").mkdir(exist_ok=True)
     port = free_port()
+    flags = ["--endpoint", f"http://127.0.0.1:{port}/v1", "--effort", "quick"]
+    if only != ["killed"]:
+        run_five(sorft, dataset, repos, out, weights, port, flags)
+    instance = dev_instances.read_instances(dataset)[1]
+    kill_in_the_middle(sorft, instance, repos, out / "killed", weights, port, flags)
+
+
+def run_five(sorft, dataset, repos, out, weights, port, flags):
     server = Server(weights, port, out / "server.log")
-    flags = ["--endpoint", f"{server.url}/v1", "--effort", "quick"]
     sys.argv = ["dev_instances.py", sorft, dataset, repos, str(out / "five"), *flags]
     try:
         dev_instances.main()
@@ -103,8 +112,6 @@ def main():
             raise
     finally:
         server.stop()
-    instance = dev_instances.read_instances(dataset)[1]
-    kill_in_the_middle(sorft, instance, repos, out / "killed", weights, port, flags)
 
 
 if __name__ == "__main__":

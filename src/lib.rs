@@ -22,5 +22,6 @@ pub mod stage;
 
 pub mod pipeline;
 pub mod report;
+pub mod triage;
 
 pub mod commands;

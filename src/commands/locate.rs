@@ -61,7 +61,8 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
     // A download has a line of its own.
     view.clear();
     let engine = open_engine(&args.engine, &surroundings, quiet)?;
-    let work = Work::new(&surroundings, &args.work, engine.as_ref(), issue, (index, ranking))?;
+    let work =
+        Work::new(&surroundings, &args.work.sampling, engine.as_ref(), issue, (index, ranking))?;
     if args.work.plan {
         view.clear();
         return work.plan(engine.as_ref(), as_json);

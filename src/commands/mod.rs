@@ -28,6 +28,7 @@ pub mod run_record;
 pub mod search;
 pub mod settings;
 pub mod show;
+pub mod triage;
 pub mod trust;
 pub mod work;
 
@@ -63,6 +64,7 @@ pub enum Command {
     Index(index::IndexArgs),
     Model(model::ModelArgs),
     Report(report::ReportArgs),
+    Triage(triage::TriageArgs),
     Trust(trust::TrustArgs),
 }
 
@@ -105,6 +107,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
         Command::Report(args) => report::report(args, cli.quiet),
+        Command::Triage(args) => triage::triage(args, cli.quiet),
         Command::Trust(args) => trust::trust(args),
     }
 }

@@ -25,7 +25,7 @@ use crate::stage::profile::{Profile, Stages};
 use crate::stage::{Context, Stage};
 
 /// How a model is asked.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct SampleArgs {
     /// How many samples to draw [default: auto: `quick` on a CPU, else `normal`]
     #[arg(long, value_enum, help_heading = "Work")]
@@ -78,7 +78,7 @@ pub struct Work {
 impl Work {
     pub fn new(
         surroundings: &Surroundings,
-        args: &WorkArgs,
+        sampling: &SampleArgs,
         engine: &dyn Generate,
         issue: String,
         (index, ranking): (Arc<Index>, Ranking),
@@ -87,7 +87,7 @@ impl Work {
         let config = surroundings.config();
         let templates = Arc::new(read_templates(config.prompts.as_deref())?);
         Ok(Self {
-            settings: settings_of(config, &args.sampling, info),
+            settings: settings_of(config, sampling, info),
             stages: Profile::for_engine(&info.name, info.context_length, info.is_local_cpu)
                 .stages(),
             context: Context { issue, index, ranking, templates },

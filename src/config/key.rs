@@ -82,7 +82,19 @@ pub const KEYS: &[Key] = &[
         "triage_threshold",
         Kind::Number { min: 0.0, max: 1.0 },
         Setter::Anyone,
-        "the F_3 below which `sorft triage --strict` fails",
+        "the agreement below which `sorft triage --strict` refuses a change",
+    ),
+    key(
+        "issue_file",
+        Kind::Text,
+        Setter::Anyone,
+        "the file of the repository that holds the issue at hand, for `sorft triage --staged`",
+    ),
+    key(
+        "issue_command",
+        Kind::Text,
+        Setter::Trusted,
+        "the command that prints issue `{number}`, such as `gh issue view {number}`",
     ),
     key("test", Kind::Text, Setter::Trusted, "the command that tests a candidate"),
     key(

@@ -11,6 +11,7 @@ pub mod text;
 mod commit_tree;
 mod history;
 mod revision;
+pub mod staged;
 mod stat_cache;
 mod work_tree;
 
