@@ -8,8 +8,10 @@ use clap::Args;
 
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::model::{SourceArgs, obtain_with_progress};
+use crate::commands::output::note;
 use crate::commands::run_record::find_run;
 use crate::commands::settings::Surroundings;
+use crate::config::{Origin, Resolved};
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
 use crate::model::kernels::Isa;
@@ -78,6 +80,9 @@ pub fn open_engine(
     if !config.endpoint.is_empty() {
         let options = remote_options(surroundings)?;
         let engine = run_until_interrupted(RemoteEngine::connect(options))?;
+        if !quiet {
+            engine.unreached().iter().for_each(|failure| note(failure));
+        }
         return Ok(Arc::new(engine));
     }
     let model = ModelRef::parse(config.model.as_deref().unwrap_or(DEFAULT_MODEL))?;
@@ -97,9 +102,33 @@ pub fn open_engine(
     Ok(Arc::new(engine))
 }
 
+/// Whether the key file was configured for the very servers that are asked: a key goes nowhere
+/// else. `SORFT_API_KEY` is the user's word for this run.
+fn key_is_for_endpoints(resolved: &Resolved) -> bool {
+    let origin = |name: &str| {
+        let setting = resolved.settings.iter().find(|setting| setting.key.name == name);
+        setting.map(|setting| &setting.origin)
+    };
+    let (key, endpoint) = (origin("api_key_file"), origin("endpoint"));
+    let is_for_this_run =
+        matches!(key, Some(Origin::Environment(_) | Origin::Flag(_) | Origin::Default));
+    if !is_for_this_run && key != endpoint {
+        note(
+            "the key of `api_key_file` is not sent: `endpoint` was set elsewhere, for other servers\n\
+             hint: SORFT_API_KEY gives a key for this run",
+        );
+        return false;
+    }
+    true
+}
+
 fn remote_options(surroundings: &Surroundings) -> anyhow::Result<RemoteOptions> {
     let config = surroundings.config();
-    let key = surroundings.environment.api_key(config)?.map(|key| ApiKey::new(key.reveal()));
+    let key = match key_is_for_endpoints(&surroundings.resolved) {
+        true => surroundings.environment.api_key(config)?,
+        false => surroundings.environment.given_api_key(),
+    };
+    let key = key.map(|key| ApiKey::new(key.reveal()));
     let endpoint = |url: &String| Endpoint::new(url, key.clone());
     Ok(RemoteOptions {
         endpoints: config.endpoint.iter().map(endpoint).collect::<anyhow::Result<_>>()?,

@@ -13,12 +13,13 @@ use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::hand_over::{Handed, check_destination, hand_over};
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::issue::IssueArgs;
-use crate::commands::likely::{show_likely_places, write_likely_places};
+use crate::commands::likely::{likely_places, show_likely_places, write_likely_places};
 use crate::commands::places::parse_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::repository::RepositoryArgs;
-use crate::commands::run_folder::{INSTANCE, open_run, record};
+use crate::commands::run_folder::{INSTANCE, open_run, record, with_resume_hint};
 use crate::commands::settings::{Surroundings, work_flags};
+use crate::commands::stage_clock::StageClock;
 use crate::commands::work::{Work, WorkArgs};
 use crate::index::Index;
 use crate::pipeline::calls::Calls;
@@ -56,13 +57,13 @@ pub struct FixArgs {
     #[command(flatten)]
     pub test: TestArgs,
     /// Write the patch into the files: all of them or none
-    #[arg(long, help_heading = "Result", conflicts_with_all = ["branch", "at"])]
+    #[arg(long, help_heading = "Result", conflicts_with_all = ["branch", "at", "no_model"])]
     pub apply: bool,
     /// Commit the patch to a new branch; the files on disk stay as they are
-    #[arg(long, value_name = "NAME", help_heading = "Result")]
+    #[arg(long, value_name = "NAME", help_heading = "Result", conflicts_with = "no_model")]
     pub branch: Option<String>,
     /// Write the patch to a file in place of stdout
-    #[arg(long, short, value_name = "FILE", help_heading = "Result")]
+    #[arg(long, short, value_name = "FILE", help_heading = "Result", conflicts_with = "no_model")]
     pub output: Option<PathBuf>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t, help_heading = "Result")]
@@ -94,7 +95,7 @@ pub enum PatchFormat {
     #[default]
     #[value(alias = "text")]
     Diff,
-    /// Patch, places, candidates, usage and timings.
+    /// Patch, places, candidates, usage, and what was written where.
     Json,
 }
 
@@ -117,22 +118,23 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let given = match (args.issue.is_given(), test) {
         (false, Some(_)) => None,
         // Without an issue, this says what an issue can be.
-        _ => Some(run_until_interrupted(args.issue.read(&surroundings.environment))?),
+        _ => Some(run_until_interrupted(
+            args.issue.read(&surroundings.environment, surroundings.config().offline),
+        )?),
     };
     view.now("reading the repository");
-    let index = args.repository.index(&surroundings)?;
+    let index = args.repository.index(&surroundings, args.issue.file())?;
     let places = parse_places(&args.work.places, &index)?;
     check_destination(args, index.snapshot().base_commit())?;
+    if args.engine.no_model {
+        let issue = given.context("`--no-model` needs an issue: `--issue` or `--issue-text`")?;
+        view.clear();
+        write_likely_places(&likely_places(&index, &issue), args.format == PatchFormat::Json)?;
+        return Ok(Outcome::Missed);
+    }
     let likely = |issue: &str| show_likely_places(&index, issue, &view);
     // They come before anything that takes time.
     let ranking = given.as_deref().map(likely);
-    if args.engine.no_model {
-        let ranking =
-            ranking.context("`--no-model` needs an issue: `--issue` or `--issue-text`")?;
-        view.clear();
-        write_likely_places(&ranking, args.format == PatchFormat::Json)?;
-        return Ok(Outcome::Missed);
-    }
     let judge = test.map(|command| open_judge(args, command, &surroundings, &index, &view));
     let judge = judge.transpose()?;
     let (issue, ranking) = match (given, ranking) {
@@ -153,7 +155,11 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         return work.plan(engine.as_ref(), args.format == PatchFormat::Json);
     }
     let run = open_run(&surroundings, "fix", engine.info(), &work, &args.repository)?;
-    let hear = |progress: Progress| view.hear(progress);
+    let clock = StageClock::new(&run);
+    let hear = |progress: Progress| {
+        clock.hear(&progress);
+        view.hear(progress);
+    };
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
     let deadline = work.settings.max_time.map(|limit| began + limit);
     let bench = Bench { judge: judge.as_ref(), deadline };
@@ -170,8 +176,10 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
             None => places,
         };
         repair(&calls, context, stages, settings, places, &bench).await
-    })?;
+    });
+    let solution = solution.map_err(|error| with_resume_hint(error, run.path()))?;
     view.clear();
+    clock.finish(began)?;
     record(&run, engine.info(), &solution, calls.usage())?;
     let handed = Handed {
         run: run.path(),

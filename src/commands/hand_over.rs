@@ -1,6 +1,6 @@
 //! What `sorft fix` gives back: a patch, as the user asked for it, and the verdict in words.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,13 +10,16 @@ use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::fix::{FixArgs, PatchFormat};
-use crate::commands::output::{write_json, write_stdout_bytes};
+use crate::commands::output::{
+    escape_controls, note, write_json, write_stdout, write_stdout_bytes,
+};
 use crate::commands::progress::ProgressView;
 use crate::model::Usage;
 use crate::pipeline::judge::by_path;
 use crate::pipeline::places::{Places, render_lines};
 use crate::pipeline::repair::Solution;
 use crate::repo::blob::BlobId;
+use crate::run::row::CandidateRow;
 use crate::write::apply::{check_writable, write_changes};
 use crate::write::branch::{check_branch, write_branch};
 
@@ -38,8 +41,16 @@ pub struct Handed<'a> {
 #[derive(Serialize)]
 struct FixReport<'a> {
     version: u32,
-    /// The git-style patch; `null` where there is none that is acceptable.
+    /// The git-style patch; `null` where there is none that is acceptable. Bytes that are no UTF-8
+    /// are shown as U+FFFD.
     patch: Option<String>,
+    /// The patch's bytes where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_hex: Option<String>,
+    /// The files that `--apply` wrote.
+    applied: Vec<String>,
+    /// The branch and the commit that `--branch` made.
+    branch: Option<Branch>,
     verified: bool,
     verdict: &'a str,
     places: &'a Places,
@@ -49,6 +60,20 @@ struct FixReport<'a> {
     protection: Option<&'a str>,
     seconds: f64,
     run: String,
+}
+
+/// What `--branch` made.
+#[derive(Serialize)]
+struct Branch {
+    name: String,
+    commit: String,
+}
+
+/// What was written to the repository.
+#[derive(Default)]
+struct Written {
+    applied: Vec<String>,
+    branch: Option<Branch>,
 }
 
 /// Refuses a place for the patch that cannot take it, before anything is worked out.
@@ -93,20 +118,21 @@ pub fn hand_over(
     }
     // First of all: whatever goes wrong below, the patch can be had from there.
     view.say(&format!("run: {}", handed.run.display()));
-    if args.format == PatchFormat::Json {
-        write_json(&report(handed, patch.as_deref()))?;
-    }
     if let Some(patch) = &patch {
         match &args.output {
             Some(path) => write_file(path, patch)?,
             None if args.format == PatchFormat::Diff && !args.apply && args.branch.is_none() => {
-                write_stdout_bytes(patch)?;
+                write_patch(patch)?;
             }
             None => {}
         }
     }
-    if patch.is_some() {
-        write_to_repository(args, handed, view)?;
+    let written = match &patch {
+        Some(_) => write_to_repository(args, handed, view)?,
+        None => Written::default(),
+    };
+    if args.format == PatchFormat::Json {
+        write_json(&report(handed, patch.as_deref(), written))?;
     }
     Ok(if patch.is_some() { Outcome::Done } else { Outcome::Missed })
 }
@@ -116,22 +142,41 @@ fn write_to_repository(
     args: &FixArgs,
     handed: &Handed<'_>,
     view: &ProgressView,
-) -> anyhow::Result<()> {
-    let Some(best) = handed.solution.candidates.first() else { return Ok(()) };
+) -> anyhow::Result<Written> {
+    let mut written = Written::default();
+    let Some(best) = handed.solution.candidates.first() else { return Ok(written) };
     let (root, changes) = (&args.repository.repo, by_path(&best.changes));
     if args.apply {
         write_changes(root, &changes, handed.state)?;
         view.say(&format!("applied to {} files", changes.len()));
+        written.applied = changes.keys().map(ToString::to_string).collect();
     }
     if let Some(name) = &args.branch {
         let message = format!("Resolve an issue\n\n{}\n", handed.solution.verdict.words);
         let commit = write_branch(root, name, handed.base, &changes, &message)?;
         view.say(&format!("committed to the branch `{name}`: {commit}"));
+        written.branch = Some(Branch { name: name.clone(), commit: commit.to_string() });
     }
-    Ok(())
+    Ok(written)
 }
 
-fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>) -> FixReport<'a> {
+/// A patch on stdout: as it is, but for control characters where a terminal would obey them.
+pub fn write_patch(patch: &[u8]) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() {
+        let text = String::from_utf8_lossy(patch);
+        let plain = text.replace('\r', "");
+        let shown = escape_controls(&plain);
+        if shown != plain {
+            note(
+                "control characters of the patch are shown escaped; a file or a pipe gets it as it is",
+            );
+            return write_stdout(&shown);
+        }
+    }
+    write_stdout_bytes(patch)
+}
+
+fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>, written: Written) -> FixReport<'a> {
     let solution = handed.solution;
     let candidates = solution.candidates.iter().map(|candidate| {
         json!({
@@ -140,11 +185,17 @@ fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>) -> FixReport<'a> {
             "mean_logprob": candidate.mean_logprob(),
             "verdict": candidate.verdict_words(solution.n_samples),
             "patch": String::from_utf8_lossy(&candidate.patch()),
+            "patch_hex": CandidateRow::patch_fields(&candidate.patch()).1,
         })
     });
+    let patch = patch.map(CandidateRow::patch_fields);
+    let (patch, patch_hex) = patch.map_or((None, None), |(text, hex)| (Some(text), hex));
     FixReport {
         version: 1,
-        patch: patch.map(|patch| String::from_utf8_lossy(patch).into_owned()),
+        patch,
+        patch_hex,
+        applied: written.applied,
+        branch: written.branch,
         verified: solution.verdict.verified,
         verdict: &solution.verdict.words,
         places: &solution.places,

@@ -10,21 +10,25 @@ use serde::Deserialize;
 
 use crate::commands::output::note;
 use crate::config::environment::Environment;
+use crate::model::http::{build_client, read_body};
 use crate::repo::text::Text;
+
+/// How long the address of an issue may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HINT: &str = "hint: save the issue's text to a file and name it with `--issue FILE`";
 
 /// Issues are read up to this size; what retrieval and prompts take of one is bounded anyway.
 const MAX_ISSUE_BYTES: u64 = 16 << 20;
 
 /// Where the issue text comes from.
 #[derive(Debug, Clone, Args)]
-#[group(multiple = false)]
 pub struct IssueArgs {
     /// The issue: a file, `-` for standard input (a failing test log will do), the URL of a
     /// GitHub issue, or OWNER/REPO#N
     #[arg(long, value_name = "FILE|-|URL|OWNER/REPO#N", help_heading = "Issue")]
     pub issue: Option<String>,
     /// The issue's text itself
-    #[arg(long, value_name = "TEXT", help_heading = "Issue")]
+    #[arg(long, value_name = "TEXT", help_heading = "Issue", conflicts_with = "issue")]
     pub issue_text: Option<String>,
     /// Base address of the GitHub API, for GitHub Enterprise
     #[arg(
@@ -51,16 +55,24 @@ impl IssueArgs {
         self.issue.is_some() || self.issue_text.is_some()
     }
 
+    /// The file that the issue is read from, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match parse_source(self.issue.as_deref()?) {
+            Source::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Reads the issue's text; an empty one is an error. `GITHUB_TOKEN` is sent to the GitHub API
     /// alone.
-    pub async fn read(&self, environment: &Environment) -> anyhow::Result<String> {
+    pub async fn read(&self, environment: &Environment, offline: bool) -> anyhow::Result<String> {
         let text = match (&self.issue_text, &self.issue) {
             (Some(text), _) => text.clone(),
             (None, Some(source)) if source.trim().is_empty() => {
                 bail!("`--issue` names nothing: a file, `-`, a URL or OWNER/REPO#N was wanted")
             }
             (None, Some(source)) => {
-                self.read_source(source, environment.get("GITHUB_TOKEN")).await?
+                self.read_source(source, (environment.get("GITHUB_TOKEN"), offline)).await?
             }
             (None, None) => bail!(
                 "no issue: `--issue FILE|-|URL|OWNER/REPO#N` or `--issue-text TEXT` was wanted\n\
@@ -74,7 +86,11 @@ impl IssueArgs {
         Ok(text)
     }
 
-    async fn read_source(&self, source: &str, token: Option<&str>) -> anyhow::Result<String> {
+    async fn read_source(
+        &self,
+        source: &str,
+        (token, offline): (Option<&str>, bool),
+    ) -> anyhow::Result<String> {
         match parse_source(source) {
             Source::StandardInput => {
                 if std::io::stdin().is_terminal() {
@@ -94,7 +110,7 @@ impl IssueArgs {
                 read_text(file, &path.display().to_string())
             }
             Source::GitHub { repository, number } => {
-                self.fetch_issue(repository, number, token).await
+                self.fetch_issue(repository, number, (token, offline)).await
             }
             Source::Url(url) => bail!(
                 "`{url}` is no address of a GitHub issue \
@@ -108,7 +124,7 @@ impl IssueArgs {
         &self,
         repository: &str,
         number: u64,
-        token: Option<&str>,
+        (token, offline): (Option<&str>, bool),
     ) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Issue {
@@ -117,29 +133,28 @@ impl IssueArgs {
         }
         let url =
             format!("{}/repos/{repository}/issues/{number}", self.github_api.trim_end_matches('/'));
-        let client = reqwest::Client::builder()
-            .user_agent("sorft")
-            .timeout(Duration::from_secs(20))
-            .build()
-            .context("starting the HTTP client")?;
+        ensure!(
+            !offline,
+            "issue {repository}#{number} is not on this machine, and `--offline` asks for nothing else\n{HINT}"
+        );
+        let client = build_client(PATIENCE, PATIENCE)?;
         let mut request = client.get(&url).header("accept", "application/vnd.github+json");
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let hint = "hint: save the issue's text to a file and name it with `--issue FILE`";
         let response = request
             .send()
             .await
-            .with_context(|| format!("asking for {repository}#{number}\n{hint}"))?;
+            .with_context(|| format!("asking for {repository}#{number}\n{HINT}"))?;
         let status = response.status();
         ensure!(
             status.is_success(),
-            "issue {repository}#{number} could not be read: the server answered {status}\n{hint}"
+            "issue {repository}#{number} could not be read: the server answered {status}\n{HINT}"
         );
-        let issue: Issue = response
-            .json()
-            .await
-            .with_context(|| format!("the answer for {repository}#{number} is no issue\n{hint}"))?;
+        let body = read_body(response, MAX_ISSUE_BYTES as usize).await;
+        let issue = body.and_then(|body| Ok(serde_json::from_slice::<Issue>(&body)?));
+        let issue = issue
+            .with_context(|| format!("the answer for {repository}#{number} is no issue\n{HINT}"))?;
         Ok(format!("{}\n\n{}", issue.title, issue.body.unwrap_or_default()))
     }
 }

@@ -10,10 +10,15 @@ use crate::index::Index;
 use crate::index::outline::SymbolKind;
 use crate::index::retrieval::{RankOptions, RankedFile, Ranking, rank};
 
-/// Ranks the files for an issue, and shows the first five on stderr.
-pub fn show_likely_places(index: &Index, issue: &str, view: &ProgressView) -> Ranking {
+/// Ranks the files for an issue.
+pub fn likely_places(index: &Index, issue: &str) -> Ranking {
     let options = RankOptions { max_files: 200, max_symbols: 200, max_symbols_per_file: 24 };
-    let ranking = rank(index, issue, &options);
+    rank(index, issue, &options)
+}
+
+/// The same, with the first five on stderr.
+pub fn show_likely_places(index: &Index, issue: &str, view: &ProgressView) -> Ranking {
+    let ranking = likely_places(index, issue);
     view.say("likely places, before any model is asked:");
     render_files(&ranking, 5).lines().for_each(|line| view.say(&format!("  {line}")));
     ranking

@@ -8,12 +8,12 @@ use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::hand_over::render_places;
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::issue::IssueArgs;
-use crate::commands::likely::{show_likely_places, write_likely_places};
+use crate::commands::likely::{likely_places, show_likely_places, write_likely_places};
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
 use crate::commands::places::parse_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::repository::RepositoryArgs;
-use crate::commands::run_folder::{INSTANCE, open_run};
+use crate::commands::run_folder::{INSTANCE, open_run, with_resume_hint};
 use crate::commands::settings::{Surroundings, work_flags};
 use crate::commands::work::{Work, WorkArgs};
 use crate::pipeline::calls::Calls;
@@ -47,17 +47,19 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let flags = work_flags(&args.engine, &args.work);
     let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
     surroundings.resolved.notes.iter().for_each(|note| view.say(note));
-    let issue = run_until_interrupted(args.issue.read(&surroundings.environment))?;
+    let issue = run_until_interrupted(
+        args.issue.read(&surroundings.environment, surroundings.config().offline),
+    )?;
     view.now("reading the repository");
-    let index = args.repository.index(&surroundings)?;
+    let index = args.repository.index(&surroundings, args.issue.file())?;
     let given = parse_places(&args.work.places, &index)?;
     let as_json = args.format == Format::Json;
-    let ranking = show_likely_places(&index, &issue, &view);
     if args.engine.no_model {
         view.clear();
-        write_likely_places(&ranking, as_json)?;
+        write_likely_places(&likely_places(&index, &issue), as_json)?;
         return Ok(Outcome::Done);
     }
+    let ranking = show_likely_places(&index, &issue, &view);
     // A download has a line of its own.
     view.clear();
     let engine = open_engine(&args.engine, &surroundings, quiet)?;
@@ -71,7 +73,8 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let hear = |progress: Progress| view.hear(progress);
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
     let Work { settings, stages, context } = &work;
-    let places = run_until_interrupted(run_locate(&calls, context, stages, settings, given))?;
+    let places = run_until_interrupted(run_locate(&calls, context, stages, settings, given));
+    let places = places.map_err(|error| with_resume_hint(error, run.path()))?;
     view.clear();
     run.finish(&json!({ "version": 1, "usage": calls.usage(), "places": places }))?;
     if as_json {

@@ -28,6 +28,7 @@ pub mod run_record;
 pub mod search;
 pub mod settings;
 pub mod show;
+pub mod stage_clock;
 pub mod triage;
 pub mod trust;
 pub mod work;

@@ -1,5 +1,6 @@
 //! `sorft model`: which models there are, what one is, and getting one before it is needed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +21,7 @@ use crate::model::download::{
     DownloadOptions, LocalModel, Progress, cached_path, find_local, obtain, render_bytes,
     verify_cached,
 };
+use crate::model::local::gguf::Gguf;
 
 /// List, get and inspect models
 #[derive(Debug, Args)]
@@ -245,11 +247,17 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
             },
         },
     };
+    let header = row.path.as_deref().filter(|path| path.is_file()).map(Header::read).transpose()?;
     if args.format == Format::Json {
-        write_json(&row)?;
+        write_json(&Described { row, file: header })?;
         return Ok(Outcome::Done);
     }
     let mut lines = vec![("model", row.name.clone())];
+    if let Some(header) = &header {
+        lines.push(("kind", format!("{}, {} layers", header.architecture, header.layers)));
+        lines.push(("trained", format!("up to {} tokens of context", header.context_length)));
+        lines.push(("weights", header.weights.join(", ")));
+    }
     lines.extend(row.title.map(|title| ("what", title.to_owned())));
     lines.extend(row.bytes.map(|bytes| ("size", render_bytes(bytes))));
     lines.extend(row.context_length.map(|length| ("context", format!("{length} tokens"))));
@@ -263,6 +271,39 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
     let lines: Vec<String> = lines.iter().map(|(key, value)| format!("{key:8} {value}")).collect();
     write_stdout(&escape_controls(&format!("{}\n", lines.join("\n"))))?;
     Ok(Outcome::Done)
+}
+
+/// A model, and what its file says of itself where it is here.
+#[derive(Serialize)]
+struct Described {
+    #[serde(flatten)]
+    row: Row,
+    file: Option<Header>,
+}
+
+/// What a GGUF file says of itself.
+#[derive(Serialize)]
+struct Header {
+    architecture: String,
+    layers: usize,
+    context_length: usize,
+    /// The types of its tensors, with how many there are of each.
+    weights: Vec<String>,
+}
+
+impl Header {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let gguf = Gguf::open(path)?;
+        let architecture = gguf.text("general.architecture").unwrap_or("unknown").to_owned();
+        let number = |name: &str| gguf.unsigned(&format!("{architecture}.{name}")).unwrap_or(0);
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, tensor) in gguf.tensors() {
+            *counts.entry(format!("{:?}", tensor.encoding)).or_default() += 1;
+        }
+        let weights = counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        let (layers, context_length) = (number("block_count"), number("context_length"));
+        Ok(Self { layers, context_length, architecture, weights })
+    }
 }
 
 /// Gets a model while telling stderr: a bar on a terminal, one line for each step elsewhere.

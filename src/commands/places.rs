@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 
 use crate::index::Index;
-use crate::index::outline::SymbolKind;
+use crate::index::outline::{Outline, Symbol, SymbolKind};
 use crate::pipeline::places::{LineSet, Places};
 use crate::repo::path::RepoPath;
 use crate::stage::function::SymbolId;
@@ -44,10 +44,13 @@ pub fn parse_places(texts: &[String], index: &Index) -> anyhow::Result<Places> {
                     let found = outline.symbols.iter().find(|symbol| symbol.name == rest);
                     let kind = match found {
                         Some(symbol) => symbol.kind,
-                        None if rest == "module" || rest.is_empty() => SymbolKind::Module,
+                        None if matches!(rest, "" | "module" | "module:" | ":module:") => {
+                            SymbolKind::Module
+                        }
                         None => bail!(
-                            "`--in {text}`: `{path}` has no symbol `{rest}`\n\
-                             hint: `sorft index --skeleton {path}` shows those it has"
+                            "`--in {text}`: `{path}` has no symbol `{rest}`{}\n\
+                             hint: `sorft index --skeleton {path}` shows those it has",
+                            nearest(outline, rest)
                         ),
                     };
                     let name = found.map(|symbol| symbol.name.clone()).unwrap_or_default();
@@ -60,6 +63,17 @@ pub fn parse_places(texts: &[String], index: &Index) -> anyhow::Result<Places> {
         places.line_sets.push(LineSet { lines, votes: 0 });
     }
     Ok(places)
+}
+
+/// The symbol that a misspelt name may mean.
+fn nearest(outline: &Outline, name: &str) -> String {
+    let near = |symbol: &&Symbol| {
+        let last = symbol.name.rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(last, name).max(strsim::jaro_winkler(&symbol.name, name))
+    };
+    let best = outline.symbols.iter().max_by(|left, right| near(left).total_cmp(&near(right)));
+    let best = best.filter(|symbol| 0.7 < near(symbol));
+    best.map_or(String::new(), |symbol| format!("; is it `{}`?", symbol.name))
 }
 
 fn parse_lines(text: &str) -> Option<(u32, u32)> {

@@ -135,6 +135,10 @@ impl ProgressView {
                 self.now(&message);
             }
             Event::Finished { .. } => state.n_finished += 1,
+            Event::Trouble { words } => {
+                drop(state);
+                self.say(words);
+            }
         }
     }
 

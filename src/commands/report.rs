@@ -7,6 +7,8 @@ use clap::Args;
 
 use crate::commands::Outcome;
 use crate::commands::output::{note, write_stdout};
+use crate::commands::run_record::find_run;
+use crate::config::folder::Folders;
 use crate::report::page::{Run, render_page};
 use crate::run::directory::RunRecord;
 use crate::run::eval_dir::{read_instances, read_records};
@@ -22,8 +24,8 @@ Examples:
   sorft report runs/dev
   sorft report runs/dev --output dev.html")]
 pub struct ReportArgs {
-    /// The folder of the run
-    run: PathBuf,
+    /// The run: its folder, the name of one of yours, or `last`
+    run: String,
     /// The file to write; `-` is stdout [default: report.html in the run's folder]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -31,14 +33,15 @@ pub struct ReportArgs {
 
 /// Runs `sorft report`.
 pub fn report(args: &ReportArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let record = RunRecord::read(&args.run)?;
+    let folder = find_run(&args.run, &Folders::find()?)?;
+    let record = RunRecord::read(&folder)?;
     // The oracle has rows of another kind.
     let is_evaluation = record.info.command == "eval";
-    let instances = if is_evaluation { read_instances(&args.run)? } else { Vec::new() };
-    let records = read_records(&args.run)?;
+    let instances = if is_evaluation { read_instances(&folder)? } else { Vec::new() };
+    let records = read_records(&folder)?;
     let run = Run { record: &record, instances: &instances, records: &records };
     let page = render_page(&run)?;
-    let output = args.output.clone().unwrap_or_else(|| args.run.join("report.html"));
+    let output = args.output.clone().unwrap_or_else(|| folder.join("report.html"));
     if output.as_os_str() == "-" {
         write_stdout(&page)?;
         return Ok(Outcome::Done);

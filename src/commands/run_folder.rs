@@ -1,10 +1,12 @@
 //! The run directory of one `fix` or `locate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::json;
 
+use crate::commands::Interrupted;
+use crate::commands::output::note;
 use crate::commands::repository::RepositoryArgs;
 use crate::commands::settings::Surroundings;
 use crate::commands::work::Work;
@@ -73,6 +75,18 @@ fn new_run_folder(surroundings: &Surroundings) -> anyhow::Result<PathBuf> {
         }
     }
     unreachable!("numbers do not end")
+}
+
+/// An error in the middle of a run, with what takes it up again. An interrupt stays what it is.
+pub fn with_resume_hint(error: anyhow::Error, run: &Path) -> anyhow::Error {
+    if error.is::<Interrupted>() {
+        note(&format!("finished calls are kept: add `--run-dir {}` to go on", run.display()));
+        return error;
+    }
+    anyhow::anyhow!(
+        "{error:#}\nhint: finished calls are kept: add `--run-dir {}` to go on",
+        run.display()
+    )
 }
 
 /// Writes what a finished run decided.

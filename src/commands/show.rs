@@ -8,10 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::commands::Outcome;
-use crate::commands::hand_over::render_places;
-use crate::commands::output::{
-    Format, escape_controls, write_json, write_stdout, write_stdout_bytes,
-};
+use crate::commands::hand_over::{render_places, write_patch};
+use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
 use crate::commands::run_record::{candidate, find_run, is_accepted};
 use crate::config::folder::Folders;
 use crate::model::Usage;
@@ -42,7 +40,7 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<Outcome> {
     let path = find_run(&args.run, &Folders::find()?)?;
     let record = RunRecord::read(&path)?;
     match (args.candidate, args.format) {
-        (Some(rank), Format::Text) => write_stdout_bytes(&candidate(&record, rank)?.patch_bytes())?,
+        (Some(rank), Format::Text) => write_patch(&candidate(&record, rank)?.patch_bytes())?,
         (Some(rank), Format::Json) => write_json(candidate(&record, rank)?)?,
         (None, Format::Json) => write_json(&report(&path, &record))?,
         (None, Format::Text) => write_stdout(&escape_controls(&render_record(&path, &record)))?,

@@ -31,8 +31,8 @@ pub struct SampleArgs {
     #[arg(long, value_enum, help_heading = "Work")]
     pub effort: Option<EffortChoice>,
     /// Edits to sample for each location [default: what `--effort` says]
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    pub samples: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = 1..=1000, help_heading = "Work")]
+    pub samples: Option<i64>,
     /// Whether the model's likelihoods refine retrieval's ranking [default: off]
     #[arg(long, value_enum, help_heading = "Work")]
     pub rerank: Option<Rerank>,
@@ -195,7 +195,7 @@ pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) 
     settings.min_votes = config.min_votes;
     settings.max_time = (0 < config.max_time).then(|| Duration::from_secs(config.max_time));
     if let Some(samples) = sampling.samples {
-        settings.edit_samples = samples.max(1);
+        settings.edit_samples = samples as usize;
     }
     settings
 }

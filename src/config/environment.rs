@@ -54,10 +54,16 @@ impl Environment {
         self.all().filter(move |(name, _)| is_key(name))
     }
 
+    /// The key that the variable gives for this run.
+    pub fn given_api_key(&self) -> Option<ApiKey> {
+        let key = self.get(API_KEY_VARIABLE).filter(|key| !key.is_empty());
+        key.map(|key| ApiKey(key.to_owned()))
+    }
+
     /// The key for the servers of `endpoint`: the variable's, else the file's, else none.
     pub fn api_key(&self, config: &Config) -> anyhow::Result<Option<ApiKey>> {
-        if let Some(key) = self.get(API_KEY_VARIABLE).filter(|key| !key.is_empty()) {
-            return Ok(Some(ApiKey(key.to_owned())));
+        if let Some(key) = self.given_api_key() {
+            return Ok(Some(key));
         }
         let Some(path) = &config.api_key_file else { return Ok(None) };
         let text = std::fs::read_to_string(path)

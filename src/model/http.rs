@@ -2,7 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+
+/// Reads a body that ends within `most` bytes; what is longer is an error, so that no server can
+/// fill the memory.
+pub async fn read_body(mut response: reqwest::Response, most: usize) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        ensure!(
+            body.len() + chunk.len() <= most,
+            "the answer is longer than {} KiB, which none of ours is",
+            most >> 10
+        );
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
 
 /// A client that follows no redirect by itself, so that a key never reaches a host it was not
 /// configured for: callers decide where to go on.

@@ -169,4 +169,6 @@ pub enum Event {
     Text { sample: usize, bytes: Vec<u8> },
     /// A sample ended.
     Finished { sample: usize },
+    /// Something went wrong and is tried again: what, in words.
+    Trouble { words: String },
 }

@@ -9,6 +9,7 @@ use std::fmt::Display;
 
 use anyhow::Context as _;
 
+use crate::index::outline::SymbolKind;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::places::{LineSet, Places, code_of, id_of, named_symbols, render_lines};
 use crate::pipeline::progress::Progress;
@@ -67,7 +68,7 @@ async fn locate_files(
             Vec::new()
         }
     };
-    let files = join_rankings(&answered, &ranked, settings.max_files);
+    let files = join_rankings((&answered, settings.answer_weight), &ranked, settings.max_files);
     let summary = join(files.iter());
     (calls.listener)(Progress::Answered { stage: StageKind::File, summary });
     Ok(files)
@@ -90,7 +91,17 @@ async fn locate_symbols(
             Vec::new()
         }
     };
-    let symbols = join_rankings(&answered, &ranked, settings.max_symbols);
+    let mut symbols =
+        join_rankings((&answered, settings.answer_weight), &ranked, settings.max_symbols);
+    if symbols.is_empty() {
+        // Files without listed symbols, a README or a script: all of their lines.
+        let module = |path: &RepoPath| SymbolId {
+            path: path.clone(),
+            kind: SymbolKind::Module,
+            name: String::new(),
+        };
+        symbols = files.iter().map(module).collect();
+    }
     let summary = join(symbols.iter());
     (calls.listener)(Progress::Answered { stage: kind, summary });
     Ok(symbols)
@@ -208,9 +219,13 @@ pub(crate) fn announce(calls: &Calls<'_>, stage: StageKind, prompt: &Prompt, n: 
     (calls.listener)(Progress::Asking { stage, prompt_tokens, n });
 }
 
-/// Joins two rankings by the sum of the reciprocals of a thing's ranks in them; equal sums in the
-/// order of the first ranking, then of the second.
-fn join_rankings<T: Clone + Ord>(first: &[T], second: &[T], most: usize) -> Vec<T> {
+/// Joins two rankings by the sum of the reciprocals of a thing's ranks in them, those of the first
+/// with its weight; equal sums in the order of the first ranking, then of the second.
+fn join_rankings<T: Clone + Ord>(
+    (first, weight): (&[T], f64),
+    second: &[T],
+    most: usize,
+) -> Vec<T> {
     let reciprocal = |ranking: &[T], thing: &T| {
         ranking.iter().position(|other| other == thing).map_or(0.0, |at| 1.0 / (at + 1) as f64)
     };
@@ -219,7 +234,7 @@ fn join_rankings<T: Clone + Ord>(first: &[T], second: &[T], most: usize) -> Vec<
         .iter()
         .chain(second)
         .filter(|thing| seen.insert(*thing))
-        .map(|thing| (reciprocal(first, thing) + reciprocal(second, thing), thing))
+        .map(|thing| (weight.mul_add(reciprocal(first, thing), reciprocal(second, thing)), thing))
         .collect();
     joined.sort_by(|a, b| b.0.total_cmp(&a.0));
     joined.into_iter().take(most).map(|(_, thing)| thing.clone()).collect()
@@ -247,8 +262,10 @@ mod tests {
 
     #[test]
     fn what_both_rankings_name_comes_first_and_neither_is_lost() {
-        assert_eq!(join_rankings(&['b', 'x'], &['a', 'b', 'c'], 3), ['b', 'a', 'x']);
-        assert_eq!(join_rankings(&[], &['a', 'b', 'c'], 2), ['a', 'b']);
+        assert_eq!(join_rankings((&['b', 'x'], 1.0), &['a', 'b', 'c'], 3), ['b', 'a', 'x']);
+        assert_eq!(join_rankings((&['x'], 1.0), &['a', 'b', 'c'], 3), ['x', 'a', 'b']);
+        assert_eq!(join_rankings((&['x'], 0.5), &['a', 'b', 'c'], 3), ['a', 'x', 'b']);
+        assert_eq!(join_rankings((&[], 1.0), &['a', 'b', 'c'], 2), ['a', 'b']);
     }
 
     #[test]

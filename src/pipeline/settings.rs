@@ -22,6 +22,9 @@ pub enum Effort {
 pub struct Settings {
     /// Whether the model's likelihoods refine retrieval's ranking.
     pub rerank: bool,
+    /// What the model's answer counts beside retrieval's ranking, whose reciprocal ranks count 1. A
+    /// small model chooses worse than retrieval: its answer moves a place up, and not to the top.
+    pub answer_weight: f64,
     /// Files that the later stages look into: the model's, then retrieval's.
     pub max_files: usize,
     /// Symbols whose lines are shown: the model's, then retrieval's.
@@ -56,6 +59,7 @@ impl Settings {
         };
         Self {
             rerank: false,
+            answer_weight: if effort == Effort::Quick { 0.5 } else { 1.0 },
             max_files: 3,
             max_symbols: 8,
             reserve_places: 4,

@@ -179,7 +179,7 @@ mod tests {
             "systen",
             "x",
             expect![
-                "there is no prompt template `systen`; the names are `system`, `file`, `function`, `line`, `edit`"
+                "there is no prompt template `systen`; the names are `system`, `file`, `likelihood`, `function`, `line`, `edit`"
             ],
         );
         check(

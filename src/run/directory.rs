@@ -39,23 +39,14 @@ pub struct RunDir {
 impl RunDir {
     /// Creates the folder, or resumes the run in it if that was asked to do the same.
     pub fn open(path: &Path, info: &RunInfo) -> anyhow::Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("creating `{}`", path.display()))?;
+        create_folder(path).with_context(|| format!("creating `{}`", path.display()))?;
+        refuse_other_folder(path)?;
         let lock = lock_folder(path)?;
         let run_file = path.join(RUN_FILE);
         if run_file.exists() {
             let begun: RunInfo = read_json(&run_file)?;
             refuse_other_run(path, &begun, info)?;
         } else {
-            let is_empty = fs::read_dir(path)
-                .with_context(|| format!("reading `{}`", path.display()))?
-                .filter_map(Result::ok)
-                .all(|entry| entry.file_name() == LOCK_FILE);
-            if !is_empty {
-                bail!(
-                    "`{}` holds files but no `{RUN_FILE}`: it is no run directory\nhint: name an empty or a new folder",
-                    path.display()
-                );
-            }
             write_json(&run_file, info)?;
         }
         let log = |name: &str, durability| LineLog::open(path.join(name), durability);
@@ -163,6 +154,31 @@ impl RunRecord {
             metrics: metrics_file.exists().then(|| read_json(&metrics_file)).transpose()?,
         })
     }
+}
+
+/// Makes a folder that only its owner reads, as its files are.
+fn create_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// A folder with files of something else is nobody's run, and stays as it is.
+fn refuse_other_folder(path: &Path) -> anyhow::Result<()> {
+    let is_run_or_empty = path.join(RUN_FILE).exists()
+        || fs::read_dir(path)
+            .with_context(|| format!("reading `{}`", path.display()))?
+            .filter_map(Result::ok)
+            .all(|entry| entry.file_name() == LOCK_FILE);
+    if !is_run_or_empty {
+        bail!(
+            "`{}` holds files but no `{RUN_FILE}`: it is no run directory\nhint: name an empty or a new folder",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn lock_folder(path: &Path) -> anyhow::Result<File> {

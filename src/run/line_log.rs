@@ -47,7 +47,11 @@ struct LineSpot {
 impl LineLog {
     /// Opens or creates the file; a last line that was not written whole is dropped.
     pub(crate) fn open(path: PathBuf, durability: Durability) -> anyhow::Result<Self> {
-        let mut file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        // Prompts hold source code, which may be nobody else's to read.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options
             .read(true)
             .write(true)
             .create(true)

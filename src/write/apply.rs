@@ -110,7 +110,7 @@ fn refuse_uncommitted(root: &Path, changes: &FileChanges) -> anyhow::Result<()> 
         let untracked_or_same = git2::Status::WT_NEW | git2::Status::IGNORED;
         if !status.is_empty() && !untracked_or_same.contains(status) {
             bail!(
-                "`{path}` has changes that are not committed, and the patch would mix with them\nhint: commit or stash them, or use `--branch NAME` or `--output FILE`"
+                "`{path}` has changes that are not committed, and the patch would mix with them\nhint: commit or stash them, or use `--output FILE`"
             );
         }
     }
@@ -380,7 +380,7 @@ mod tests {
             &FileChanges::from([change("pkg/a.py", Some("mine\n"), Some("A\n"))]),
             expect![[r#"
                 error: `pkg/a.py` has changes that are not committed, and the patch would mix with them
-                hint: commit or stash them, or use `--branch NAME` or `--output FILE`
+                hint: commit or stash them, or use `--output FILE`
                 pkg/a.py 644 "mine\n"
                 pkg/b.py 644 "b\n"
                 run.sh 750 "run\n""#]],

@@ -81,10 +81,32 @@ pub fn check_branch(
     if git.repository.find_branch(name, git2::BranchType::Local).is_ok() {
         bail!("the branch `{name}` exists already\nhint: choose another name");
     }
+    if let Some(other) = branch_in_the_way(&git.repository, name)? {
+        bail!(
+            "the branch `{name}` cannot be made beside the branch `{other}`: one name is a folder of the other\nhint: choose another name"
+        );
+    }
     let Some(base) = base else {
         bail!("the repository has no commit yet, so a branch has nothing to stand on");
     };
     Ok((git, base))
+}
+
+/// A branch whose name is a folder of this one's, or the other way round.
+fn branch_in_the_way(repository: &Repository, name: &str) -> anyhow::Result<Option<String>> {
+    let branches =
+        repository.branches(Some(git2::BranchType::Local)).context("listing branches")?;
+    for branch in branches {
+        let (branch, _) = branch.context("listing branches")?;
+        let Ok(Some(other)) = branch.name() else { continue };
+        let is_below = |above: &str, below: &str| {
+            below.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if is_below(name, other) || is_below(other, name) {
+            return Ok(Some(other.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// The user of git's configuration, or a stand-in where it names none.

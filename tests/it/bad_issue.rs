@@ -83,3 +83,32 @@ fn instructions_to_write_outside_the_repository_are_refused() {
     let names: Vec<_> = names.collect();
     assert!(names.len() <= before + 2, "only folders of the program's own: {names:?}");
 }
+
+#[test]
+fn an_issue_of_github_is_read_by_its_address() {
+    let machine = Machine::new();
+    let api = Server::start(script(vec![]));
+    let api = api.with_issue("/repos/me/project/issues/12", "parse_duration", "1h30m is 1800");
+    for address in ["me/project#12", "https://github.com/me/project/issues/12"] {
+        let arguments = ["locate", "repo", "--no-model", "--issue", address];
+        let mut command = machine.command();
+        command.args(arguments).env("GITHUB_API_URL", api.url()).env("SORFT_OFFLINE", "0");
+        let output = command.output().unwrap();
+        check_said(&output, 0, &[]);
+        assert!(stdout(&output).contains("timesheet/durations.py"), "{}", stdout(&output));
+        check_said(&machine.sorft(&arguments), 2, &["`--offline` asks for nothing else"]);
+    }
+    let mut command = machine.command();
+    command.args(["locate", "repo", "--no-model", "--issue", "me/project#13"]);
+    command.env("GITHUB_API_URL", api.url()).env("SORFT_OFFLINE", "0");
+    check_said(&command.output().unwrap(), 2, &["the server answered 404", "hint: save the issue"]);
+}
+
+#[test]
+fn the_file_that_holds_the_issue_is_no_likely_place() {
+    let machine = Machine::new();
+    fs::copy(crate::machine::demo_issue(), machine.repo().join("bug.md")).unwrap();
+    let output = machine.sorft(&["locate", "repo", "--no-model", "--issue", "repo/bug.md"]);
+    check_said(&output, 0, &[]);
+    assert!(!stdout(&output).contains("bug.md"), "{}", stdout(&output));
+}

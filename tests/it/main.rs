@@ -20,3 +20,4 @@ mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod server;
+mod triage;

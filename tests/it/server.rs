@@ -64,8 +64,28 @@ impl Server {
         Self { runtime, mock: server, calls }
     }
 
+    /// GitHub's API, which knows one issue.
+    pub(crate) fn with_issue(self, at: &str, title: &str, body: &str) -> Self {
+        let issue = json!({ "title": title, "body": body });
+        let mock = Mock::given(method("GET"))
+            .and(path(at))
+            .respond_with(ResponseTemplate::new(200).set_body_json(issue));
+        self.runtime.block_on(mock.mount(&self.mock));
+        self
+    }
+
     pub(crate) fn url(&self) -> String {
         self.mock.uri()
+    }
+
+    /// The keys that came with requests, `None` for those without.
+    pub(crate) fn keys(&self) -> Vec<Option<String>> {
+        let requests = self.runtime.block_on(self.mock.received_requests()).unwrap_or_default();
+        let key = |request: &Request| {
+            let value = request.headers.get("authorization")?;
+            value.to_str().ok().map(ToOwned::to_owned)
+        };
+        requests.iter().map(key).collect()
     }
 
     /// Completions given so far.

@@ -47,7 +47,7 @@ pub struct EvalArgs {
     #[arg(long, conflicts_with = "oracle", help_heading = "Without a model")]
     pub retrieval: bool,
     /// Answer each stage from the gold patch: what is the most that a model could reach?
-    #[arg(long, help_heading = "Without a model")]
+    #[arg(long, conflicts_with = "shard", help_heading = "Without a model")]
     pub oracle: bool,
     /// With --retrieval: only files with this extension are candidates [default: all source code]
     #[arg(long, value_name = "EXT", requires = "retrieval", help_heading = "Without a model")]

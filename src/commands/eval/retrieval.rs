@@ -39,7 +39,7 @@ fn ranks_of_instance(
         let wanted = if args.extension.is_empty() {
             language::of_path(path).is_some()
         } else {
-            args.extension.iter().any(|wanted| wanted == extension)
+            args.extension.iter().any(|wanted| wanted.trim_start_matches('.') == extension)
         };
         wanted && !case.index.is_test(path)
     };

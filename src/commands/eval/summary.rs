@@ -222,6 +222,12 @@ impl Part {
 pub fn compare(args: &CompareArgs) -> anyhow::Result<Outcome> {
     let read = |path: &Path| -> anyhow::Result<(String, Vec<InstanceRow>)> {
         let record = RunRecord::read(path)?;
+        ensure!(
+            record.info.command == "eval",
+            "`{}` is a run of `sorft {}`; one of `sorft eval` with a model was wanted",
+            path.display(),
+            record.info.command
+        );
         let rows: Vec<InstanceRow> = read_instances(path)?;
         ensure!(
             !rows.is_empty(),

@@ -153,7 +153,9 @@ fn hint_of(args: &TriageArgs, surroundings: &Surroundings) -> anyhow::Result<Opt
         return read_log(path).map(|log| Some(Hint::Log(log)));
     }
     if args.issue.is_given() || !args.staged {
-        let issue = run_until_interrupted(args.issue.read(&surroundings.environment))?;
+        let issue = run_until_interrupted(
+            args.issue.read(&surroundings.environment, surroundings.config().offline),
+        )?;
         return Ok(Some(Hint::Issue(issue)));
     }
     let found = find_issue(&args.repository.repo, args.commit_msg.as_deref(), surroundings)?;

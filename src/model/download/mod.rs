@@ -288,7 +288,7 @@ fn ensure_space(folder: &Path, missing: u64) -> anyhow::Result<()> {
     match free_bytes(folder) {
         Some(free) if free < missing => bail!(
             "the disk of `{}` is too full: {} needed, {} free\n\
-             hint: free some space, or set another cache folder with XDG_CACHE_HOME",
+             hint: free some space, or name another folder with `--models-dir` or SORFT_MODELS",
             folder.display(),
             render_bytes(missing),
             render_bytes(free)

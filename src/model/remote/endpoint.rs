@@ -9,6 +9,8 @@ use anyhow::{Context, bail, ensure};
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 
+use crate::model::http::read_body;
+
 /// A secret that goes to one server and nowhere else; it never shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
@@ -158,6 +160,9 @@ pub(super) async fn greet(
     Ok(Greeting { models, dialect, context_length })
 }
 
+/// Bytes of a list of models.
+const MOST_LISTED: usize = 4 << 20;
+
 async fn get_json(
     client: &Client,
     endpoint: &Endpoint,
@@ -170,7 +175,7 @@ async fn get_json(
         .map_err(|err| anyhow::anyhow!("`{endpoint}` is not reached: {}", root_cause(&err)))?;
     let status = response.status();
     ensure!(status.is_success(), "`{endpoint}/{path}` answered {status}{}", status_hint(status));
-    let body = tokio::time::timeout(within, response.bytes())
+    let body = tokio::time::timeout(within, read_body(response, MOST_LISTED))
         .await
         .map_err(|_| anyhow::anyhow!("`{endpoint}` did not finish within {within:?}"))?
         .with_context(|| format!("reading the answer of `{endpoint}`"))?;
@@ -183,7 +188,7 @@ async fn get_json(
 pub(super) fn status_hint(status: reqwest::StatusCode) -> &'static str {
     match status.as_u16() {
         401 | 403 => {
-            "\nhint: the server wants a key: name its environment variable or file in the configuration"
+            "\nhint: the server wants another key: put it into SORFT_API_KEY, or its file into `api_key_file` of your sorft.yaml"
         }
         404 => "\nhint: the address must be the part before `/v1`",
         300..=399 => {

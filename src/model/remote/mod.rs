@@ -20,7 +20,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::sync::Semaphore;
 
-use crate::model::http::build_client;
+use crate::model::http::{build_client, read_body};
 use crate::model::remote::endpoint::{Dialect, Endpoint, excerpt, greet, root_cause, status_hint};
 use crate::model::remote::wire::{Answer, BadAnswer, find_refused_field, render_request};
 use crate::model::{Completion, EngineInfo, Event, Generate, Request};
@@ -68,6 +68,8 @@ pub struct RemoteEngine {
     /// Whether the server gives one completion, however many it is asked for.
     ignores_n: AtomicBool,
     refused: Mutex<BTreeSet<String>>,
+    /// What the servers that did not answer said.
+    unreached: Vec<String>,
 }
 
 /// One server, and how many more requests it may get at once.
@@ -117,9 +119,6 @@ impl RemoteEngine {
                 failures.join("\n")
             );
         };
-        for failure in failures {
-            tracing::warn!("{failure}");
-        }
         let model = choose_model(options.model.as_deref(), &greeting.models)?;
         let dialect = options.dialect.unwrap_or(greeting.dialect);
         let context_length =
@@ -146,8 +145,14 @@ impl RemoteEngine {
             turn: AtomicUsize::new(0),
             ignores_n: AtomicBool::new(!dialect.takes_n()),
             refused: Mutex::new(BTreeSet::new()),
+            unreached: failures,
             options,
         })
+    }
+
+    /// Why some of the servers did not answer at first; they are tried again later.
+    pub fn unreached(&self) -> &[String] {
+        &self.unreached
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -227,19 +232,25 @@ impl RemoteEngine {
                     let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                     refused.insert(field.clone());
                     drop(refused);
-                    tracing::info!("`{}` does not take `{field}`", self.lanes[lane].endpoint);
+                    let endpoint = &self.lanes[lane].endpoint;
+                    let words = format!("`{endpoint}` does not take `{field}`; going on without");
+                    events(Event::Trouble { words });
                 }
                 Failure::Passing { reason, wait } => {
                     let endpoint = &self.lanes[lane].endpoint;
                     n_failed += 1;
-                    tracing::warn!("`{endpoint}`: {reason}; trying again");
+                    let waits_for = wait.map_or(String::new(), |wait| {
+                        format!(", in {:.0} s as the server asks", wait.min(MAX_WAIT).as_secs_f64())
+                    });
+                    let words = format!("`{endpoint}`: {reason}; trying again{waits_for}");
+                    events(Event::Trouble { words });
                     // Another server need not be waited for, but when all have had their turn.
                     if n_failed % self.lanes.len() == 0 {
                         let Some(backoff) = waits.next() else {
                             bail!(
                                 "`{endpoint}` failed: {reason}\n\
-                                 hint: tried {n_failed} times; finished calls are kept, and the \
-                                 same command resumes when the server is back"
+                                 hint: tried {n_failed} times; what is finished is kept, and the \
+                                 run can go on when the server is back"
                             );
                         };
                         tokio::time::sleep(wait.unwrap_or(backoff).min(MAX_WAIT)).await;
@@ -293,7 +304,8 @@ impl RemoteEngine {
                 events(Event::Text { sample: first + sample, bytes: text.into_bytes() });
             }
         };
-        let answer = read_answer(response, n, &on_text).await?;
+        let most = (n, request.sampling.max_tokens);
+        let answer = read_answer(response, most, &on_text).await?;
         let prompt_tokens = request
             .prompt
             .messages
@@ -311,7 +323,7 @@ impl RemoteEngine {
     ) -> Failure {
         let status = response.status();
         let wait = parse_retry_after(&response);
-        let body = response.bytes().await.unwrap_or_default();
+        let body = read_body(response, MOST_SAID).await.unwrap_or_default();
         let message = String::from_utf8_lossy(&body);
         if matches!(status.as_u16(), 400 | 422 | 500 | 501)
             && let Some(field) = find_refused_field(&message, sent)
@@ -326,10 +338,15 @@ impl RemoteEngine {
     }
 }
 
+/// Bytes of an error, a page, or what frames an answer.
+const MOST_SAID: usize = 1 << 20;
+/// Bytes of a token with all that a server says of it.
+const MOST_OF_A_TOKEN: usize = 8 << 10;
+
 /// Reads a stream of events, or one JSON value from a server that does not stream.
 async fn read_answer(
     mut response: Response,
-    n: usize,
+    (n, max_tokens): (usize, usize),
     on_text: &(dyn Fn(Vec<(usize, String)>) + Send + Sync),
 ) -> Result<Answer, Failure> {
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -341,18 +358,31 @@ async fn read_answer(
             "{err}\nhint: is the address that of an OpenAI-compatible server?"
         )),
     };
+    // An event of a token takes a few hundred bytes, log-probabilities included.
+    let most = MOST_SAID + n * max_tokens * MOST_OF_A_TOKEN;
     let mut answer = Answer::default();
     if content_type.starts_with("text/html") {
-        let body = response.bytes().await.unwrap_or_default();
+        let body = read_body(response, MOST_SAID).await.unwrap_or_default();
         return Err(bad(BadAnswer::NotJson { found: excerpt(&body) }));
     }
     if content_type.starts_with("application/json") {
-        let body = response.bytes().await.map_err(|err| broken(root_cause(&err)))?;
+        let body = read_body(response, most).await.map_err(|err| broken(format!("{err:#}")))?;
         on_text(answer.feed_whole(&body, n).map_err(bad)?);
     } else {
+        let mut n_bytes = 0;
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) => on_text(answer.feed(&chunk, n).map_err(bad)?),
+                Ok(Some(chunk)) if most < n_bytes + chunk.len() => {
+                    return Err(Failure::Final(anyhow::anyhow!(
+                        "the server goes on past the {} KiB that the completion may have\n\
+                         hint: it does not obey `max_tokens`",
+                        most >> 10
+                    )));
+                }
+                Ok(Some(chunk)) => {
+                    n_bytes += chunk.len();
+                    on_text(answer.feed(&chunk, n).map_err(bad)?);
+                }
                 Ok(None) => break,
                 Err(err) => return Err(broken(format!("the stream broke: {}", root_cause(&err)))),
             }

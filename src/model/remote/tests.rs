@@ -157,7 +157,7 @@ async fn a_wait_that_the_server_names_is_kept() {
 async fn what_never_works_is_told_with_the_next_step() {
     let rows = [
         (ResponseTemplate::new(500).set_body_string("oops"), "tried 4 times"),
-        (ResponseTemplate::new(401), "wants a key"),
+        (ResponseTemplate::new(401), "wants another key"),
         (
             ResponseTemplate::new(200).set_body_raw("<html>Sign in</html>", "text/html"),
             "wanted JSON, found `<html>Sign in</html>`",
@@ -278,4 +278,38 @@ async fn a_server_that_breaks_off_for_the_next_request_gets_one_at_a_time() {
     assert_eq!(complete(options(&[server.uri()]), 4).await.unwrap().len(), 4);
     let received = received.lock().unwrap();
     assert!(received.windows(2).all(|pair| DELAY <= pair[1] - pair[0]), "{received:?}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let server = server_of("openai").await;
+    let event = json!({ "choices": [{ "index": 0, "delta": { "content": "x".repeat(200) } }] });
+    let body = format!("data: {event}\n\n").repeat(20_000);
+    let body = ResponseTemplate::new(200).set_body_raw(body, "text/event-stream");
+    answer(&server, body, 0, 1).await;
+    let message = complete(options(&[server.uri()]), 1).await.unwrap_err();
+    assert!(message.contains("goes on past"), "{message}");
+    let server = server_of("openai").await;
+    let body = ResponseTemplate::new(200).set_body_raw("[".repeat(8 << 20), "application/json");
+    answer(&server, body, 0, 1).await;
+    let message = complete(options(&[server.uri()]), 1).await.unwrap_err();
+    assert!(message.contains("the answer is longer than"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_tried_again_is_told() {
+    let server = server_of("openai").await;
+    answer(&server, ResponseTemplate::new(503), 2, 1).await;
+    answer(&server, stream(&["a.py"]), 0, 2).await;
+    let engine = RemoteEngine::connect(options(&[server.uri()])).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let hear = |event| {
+        if let Event::Trouble { words } = event {
+            told.lock().unwrap().push(words);
+        }
+    };
+    engine.generate(&request(1), &hear).await.unwrap();
+    let told = told.into_inner().unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("503") && told[0].contains("trying again"), "{told:?}");
 }
