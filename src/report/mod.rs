@@ -10,3 +10,4 @@ pub mod retrieval;
 pub mod seconds;
 pub mod table;
 pub mod tables;
+pub mod triage;

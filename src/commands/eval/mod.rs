@@ -5,6 +5,7 @@ pub mod retrieval;
 pub mod run;
 pub mod source;
 pub mod summary;
+pub mod triage;
 
 use std::path::PathBuf;
 
@@ -49,6 +50,9 @@ pub struct EvalArgs {
     /// Answer each stage from the gold patch: what is the most that a model could reach?
     #[arg(long, conflicts_with = "shard", help_heading = "Without a model")]
     pub oracle: bool,
+    /// Measure how well `sorft triage` tells gold patches from those of other issues
+    #[arg(long, conflicts_with_all = ["oracle", "retrieval"], help_heading = "Without a model")]
+    pub triage: bool,
     /// With --retrieval: only files with this extension are candidates [default: all source code]
     #[arg(long, value_name = "EXT", requires = "retrieval", help_heading = "Without a model")]
     pub extension: Vec<String>,
@@ -102,6 +106,7 @@ pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
     match (args.oracle, args.retrieval) {
         (true, _) => oracle::oracle(args, &source, quiet),
         (_, true) => retrieval::retrieval(args, &source, quiet),
+        _ if args.triage => triage::triage(args, &source, quiet),
         _ => run::run(args, source, quiet),
     }
 }
