@@ -70,7 +70,7 @@ impl Default for Config {
             ignored_paths: Vec::new(),
             context_lines: 10,
             context_tokens: 0,
-            triage_threshold: 0.3,
+            triage_threshold: 0.25,
             issue_file: None,
             issue_command: None,
             test: None,

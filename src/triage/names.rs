@@ -1,6 +1,6 @@
 //! Where the names that code mentions are defined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::index::Index;
 use crate::index::outline::{Symbol, SymbolKind};
@@ -25,6 +25,12 @@ impl<'a> Definitions<'a> {
             }
         }
         Self { by_name }
+    }
+
+    /// The names of a piece of code that are defined here, and tell something.
+    pub fn names_in(&self, code: &str) -> BTreeSet<&'a str> {
+        let known = identifiers(code).filter_map(|(_, name)| self.by_name.get_key_value(name));
+        known.filter(|(_, found)| found.len() <= MOST_DEFINITIONS).map(|(name, _)| *name).collect()
     }
 
     /// What the names of a piece of code may mean, each with its share: one over the number of

@@ -64,7 +64,7 @@ pub struct TriageArgs {
     /// End with exit code 1 where the change goes elsewhere
     #[arg(long, requires = "staged", help_heading = "Change")]
     pub strict: bool,
-    /// Agreement below which a change goes elsewhere, from 0 to 1 [default: 0.3]
+    /// Agreement below which a change goes elsewhere, from 0 to 1 [default: 0.25]
     #[arg(long, value_name = "SHARE", requires = "staged", help_heading = "Change")]
     pub threshold: Option<f64>,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use crate::index::outline::{Symbol, SymbolKind};
 use crate::index::retrieval::frames::Frame;
 use crate::index::retrieval::{RankOptions, rank};
 use crate::repo::path::RepoPath;
+use crate::triage::log::suspects::{FailedLines, suspects};
 use crate::triage::log::{Failure, Log};
 use crate::triage::names::Definitions;
 use crate::triage::trace::Trace;
@@ -19,11 +20,18 @@ use crate::triage::{Findings, FoundFile, FoundLine, FoundSymbol};
 /// What the innermost source frame of a failure weighs; each one further out, `OUTWARD` of it.
 const FRAME: f64 = 1.0;
 const OUTWARD: f64 = 0.6;
-/// What a name in the failing statement weighs, and one in the test's lines before it.
-const NAMED: f64 = 0.8;
-const NAMED_BEFORE: f64 = 0.3;
+/// What a name in the failing statement weighs, in a message, and among failing tests alone.
+const NAMED: f64 = 0.4;
+const IN_A_MESSAGE: f64 = 0.3;
+const SUSPECT: f64 = 0.8;
+/// The share of these where a frame is in a source file.
+const IN_SOURCES: f64 = 0.4;
 /// What a name in the body of a named symbol weighs.
 const CALLED: f64 = 0.35;
+/// What a class that is named, or one of whose methods failed, weighs for its constructor, and for
+/// its other methods: an object that is wrong was made wrong.
+const CONSTRUCTOR: f64 = 0.45;
+const METHOD: f64 = 0.2;
 /// What the best place of the log's text weighs.
 const TEXT: f64 = 0.5;
 /// Symbols whose bodies are read for the names that they call.
@@ -33,11 +41,19 @@ const MOST_TEXT: usize = 32 << 10;
 
 /// Finds the places in a repository that a log points at.
 pub fn find_in_log(index: &Index, log: &Log) -> Findings {
-    let search = Search { index, trace: Trace::new(index), definitions: Definitions::new(index) };
+    let mut search = Search {
+        index,
+        trace: Trace::new(index),
+        definitions: Definitions::new(index),
+        failed: FailedLines::new(),
+        passed_on: FailedLines::new(),
+    };
     let mut votes = Votes::default();
     for failure in &log.failures {
         search.read_failure(failure, &mut votes);
     }
+    search.read_tests(&mut votes);
+    search.read_classes(&mut votes);
     search.read_calls(&mut votes);
     search.read_text(log, &mut votes);
     votes.into_findings(&search.trace)
@@ -47,6 +63,10 @@ struct Search<'a> {
     index: &'a Index,
     trace: Trace<'a>,
     definitions: Definitions<'a>,
+    /// Lines of tests that failed themselves, …
+    failed: FailedLines,
+    /// … and those from which a failure of a source file came.
+    passed_on: FailedLines,
 }
 
 /// (path, kind, qualified name); without a name the file's own lines.
@@ -104,7 +124,7 @@ impl Votes {
 }
 
 impl Search<'_> {
-    fn read_failure(&self, failure: &Failure, votes: &mut Votes) {
+    fn read_failure(&mut self, failure: &Failure, votes: &mut Votes) {
         let mut source: Vec<(&Frame, &RepoPath)> = Vec::new();
         let mut test: Option<(&Frame, &RepoPath)> = None;
         for frame in innermost_first(&failure.frames) {
@@ -129,38 +149,69 @@ impl Search<'_> {
             weight *= OUTWARD;
         }
         // Where code of the repository failed, the test's own words say less.
-        let share = if source.is_empty() { 1.0 } else { 0.4 };
-        let failing = failure.code.iter().map(|code| (code.clone(), NAMED));
-        let before = test.map(|(frame, path)| self.test_code(frame, path)).unwrap_or_default();
-        for (code, weight) in failing.chain(before) {
-            for (path, symbol, part) in self.definitions.of_code(&code) {
-                let reason = format!("called by the failing test: {}", symbol.name);
-                votes.add(key_of(path, Some(symbol)), share * weight * part, reason);
-            }
+        let share = if source.is_empty() { 1.0 } else { IN_SOURCES };
+        if let Some((frame, path)) = test
+            && let Some(line) = frame.line
+        {
+            let failed = if source.is_empty() { &mut self.failed } else { &mut self.passed_on };
+            failed.entry(path.clone()).or_default().insert(line);
+        }
+        for code in &failure.code {
+            self.read_code(code, share * NAMED, "in the failing statement", votes);
         }
         for message in &failure.messages {
-            for (path, symbol, part) in self.definitions.of_code(message) {
-                let reason = format!("named by a message: {}", symbol.name);
-                votes.add(key_of(path, Some(symbol)), share * NAMED_BEFORE * part, reason);
+            self.read_code(message, share * IN_A_MESSAGE, "in a message", votes);
+        }
+    }
+
+    fn read_code(&self, code: &str, weight: f64, place: &str, votes: &mut Votes) {
+        for (path, symbol, part) in self.definitions.of_code(code) {
+            let reason = format!("{} {place}", symbol.name);
+            votes.add(key_of(path, Some(symbol)), weight * part, reason);
+        }
+    }
+
+    /// Names of the failing tests and of their files.
+    fn read_tests(&self, votes: &mut Votes) {
+        for (failed, share) in [(&self.failed, 1.0), (&self.passed_on, IN_SOURCES)] {
+            for (name, suspicion) in suspects(self.index, &self.definitions, failed) {
+                for (path, symbol, part) in self.definitions.of_code(name) {
+                    let reason = format!("{} in the failing tests", symbol.name);
+                    let weight = share * SUSPECT * suspicion * part;
+                    votes.add(key_of(path, Some(symbol)), weight, reason);
+                }
+            }
+            for path in failed.keys() {
+                self.read_code(path.file_name(), share * NAMED, "in the test file's name", votes);
             }
         }
     }
 
-    /// The lines of the test function up to the failing one, which weighs most.
-    fn test_code(&self, frame: &Frame, path: &RepoPath) -> Vec<(String, f64)> {
-        let Ok(text) = self.index.snapshot().read_text(path) else { return Vec::new() };
-        let symbol = self.trace.symbol_of(path, frame.line, frame.function.as_deref());
-        let Some(line) = frame.line.filter(|line| (*line as usize) <= text.n_lines()) else {
-            return Vec::new();
-        };
-        let span = symbol.and_then(|symbol| {
-            symbol.places.iter().find(|place| place.span.contains(line)).map(|place| place.span)
-        });
-        // A test that is a closure of some runner is no symbol: the lines before will do.
-        let first = span.map_or(line.saturating_sub(8).max(1), |span| span.first);
-        let text_of = |number: u32| text.line(number as usize - 1).to_owned();
-        let before = (first..line).map(|number| (text_of(number), NAMED_BEFORE));
-        before.chain([(text_of(line), NAMED)]).collect()
+    /// The methods beside those that are likely so far.
+    fn read_classes(&self, votes: &mut Votes) {
+        let likely: Vec<(SymbolKey, f64)> =
+            votes.symbols.iter().map(|(key, (score, _))| (key.clone(), *score)).collect();
+        let best = likely.iter().map(|(_, score)| *score).fold(0.0, f64::max);
+        for ((path, kind, name), score) in likely {
+            let Some(outline) = self.index.outline(&path) else { continue };
+            let class = match kind {
+                SymbolKind::Class => name.as_str(),
+                SymbolKind::Function => name.rsplit_once('.').map_or("", |(class, _)| class),
+                _ => continue,
+            };
+            if class.is_empty() {
+                continue;
+            }
+            let is_method = |symbol: &&Symbol| {
+                symbol.kind == SymbolKind::Function
+                    && symbol.name.rsplit_once('.').is_some_and(|(owner, _)| owner == class)
+            };
+            for method in outline.symbols.iter().filter(is_method).filter(|m| m.name != name) {
+                let weight = if is_constructor(class, &method.name) { CONSTRUCTOR } else { METHOD };
+                let key = key_of(&path, Some(method));
+                votes.add(key, weight * score / best, format!("of the same class as {name}"));
+            }
+        }
     }
 
     /// Names in the bodies of the symbols that are likely so far.
@@ -215,6 +266,14 @@ impl Search<'_> {
             votes.add(key, weight, "words of the log".to_owned());
         }
     }
+}
+
+/// Whether a method makes the objects of its class, in any of the languages.
+fn is_constructor(class: &str, method: &str) -> bool {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let method = last(method);
+    matches!(method.as_str(), "__init__" | "constructor" | "initialize" | "new" | "__construct")
+        || method == last(class)
 }
 
 /// Python prints the innermost frame last, others first.

@@ -5,6 +5,7 @@ pub mod findings;
 pub(crate) mod fixture;
 mod lines;
 mod place;
+mod suspects;
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -71,6 +72,8 @@ struct Reader {
     above: Option<String>,
     /// Whether the line before was a frame, so that this one may quote its code.
     was_frame: bool,
+    /// Whether this is a part of the log that tells warnings, which name places too.
+    in_warnings: bool,
 }
 
 impl Reader {
@@ -82,6 +85,13 @@ impl Reader {
             self.tail.pop_front();
         }
         self.tail.push_back(line.to_owned());
+        if line.starts_with("===") {
+            self.in_warnings = line.contains("warnings summary");
+            self.close();
+        }
+        if self.in_warnings {
+            return;
+        }
         let above = self.above.take();
         let was_frame = std::mem::take(&mut self.was_frame);
         if let Some(title) = parse_heading(line) {
@@ -249,6 +259,15 @@ mod tests {
             "panic: boom\n\ngoroutine 1 [running]:\nmain.(*Cart).Total(0x1)\n\t/w/cart.go:9 +0x1d\n",
         );
         assert_eq!(log.failures[0].frames[0].function.as_deref(), Some("Cart.Total"));
+    }
+
+    #[test]
+    fn warnings_are_no_failures() {
+        let log = read(
+            "====== warnings summary ======\nsrc/a.py:17\n  /w/src/a.py:17: DeprecationWarning: old\n\
+             ====== short test summary info ======\nFAILED tests/test_a.py::test_b - Error\n",
+        );
+        assert!(log.failures.iter().all(|failure| failure.frames.is_empty()), "{log:?}");
     }
 
     #[test]
