@@ -6,7 +6,7 @@ use crate::index::Index;
 use crate::index::outline::{Outline, Symbol, SymbolKind};
 use crate::pipeline::places::{LineSet, Places};
 use crate::repo::path::RepoPath;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 
 /// Reads `PATH`, `PATH:SYMBOL`, `PATH:LINE` and `PATH:FIRST-LAST`.
 ///

@@ -17,7 +17,7 @@ use crate::pipeline::rerank::rerank;
 use crate::pipeline::settings::Settings;
 use crate::prompt::Prompt;
 use crate::repo::path::RepoPath;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 use crate::stage::line::{LineShown, ShownLines};
 use crate::stage::profile::Stages;
 use crate::stage::{Context, Stage, StageKind};

@@ -9,7 +9,7 @@ use crate::index::retrieval::RankedSymbol;
 use crate::repo::path::RepoPath;
 use crate::repo::text::Text;
 use crate::stage::Context;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 
 /// Where the change belongs, as far as it is known; what the user gave skips its stage.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::repo::path::RepoPath;
 use crate::report::bootstrap::{Estimate, estimate_mean};
 use crate::report::failure::Failure;
 use crate::report::table::{Style, Table, percent};
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 
 /// First so many of a ranking, for files and for symbols.
 pub const FILE_DEPTHS: [usize; 5] = [1, 3, 5, 10, 30];

@@ -12,7 +12,7 @@ use crate::index::outline::{Symbol, SymbolKind};
 use crate::index::owner::{owner_of_insertion, owner_of_line};
 use crate::repo::path::RepoPath;
 use crate::repo::text::Text;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 
 /// What a gold patch does to the files that it may be judged by.
 #[derive(Debug, Clone, Default)]

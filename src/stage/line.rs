@@ -27,7 +27,7 @@ use crate::repo::text::Text;
 use crate::search_replace::fence::Ended;
 use crate::stage::answer::{Entry, NamedPath, list_entries, parse_entry, parse_path};
 use crate::stage::budget::{Budget, Draft, PromptError};
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 use crate::stage::gold::{Gold, GoldFile};
 use crate::stage::known::Known;
 use crate::stage::rejection::{Reason, Rejection, quoted};

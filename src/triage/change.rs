@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::index::language;
 use crate::repo::path::RepoPath;
 use crate::repo::staged::StagedFile;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 use crate::stage::gold::{Gold, GoldFiles};
 use crate::stage::score::Score;
 use crate::triage::{Findings, FoundFile};

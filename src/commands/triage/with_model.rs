@@ -15,7 +15,7 @@ use crate::pipeline::locate::locate;
 use crate::pipeline::places::Places;
 use crate::pipeline::progress::Progress;
 use crate::repo::path::RepoPath;
-use crate::stage::function::SymbolId;
+use crate::stage::function::symbol::SymbolId;
 use crate::triage::trace::Trace;
 use crate::triage::{Findings, FoundFile, FoundLine, FoundSymbol};
 

@@ -4,7 +4,9 @@ use crate::index::outline::SymbolKind;
 use crate::index::retrieval::RankedSymbol;
 use crate::repo::path::RepoPath;
 use crate::stage::file::{FileShown, FileStage};
-use crate::stage::function::{FunctionShown, FunctionStage, SymbolId};
+use crate::stage::function::FunctionStage;
+use crate::stage::function::shown::FunctionShown;
+use crate::stage::function::symbol::SymbolId;
 use crate::stage::line::{LineItem, LineShown, LineStage};
 use crate::stage::{Context, Stage};
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::repo::path::RepoPath;
 use crate::stage::Stage;
 use crate::stage::file::{FileAnswer, FileShown, FileStage};
-use crate::stage::function::{FunctionAnswer, FunctionShown, FunctionStage, SymbolId, answer_line};
+use crate::stage::function::shown::FunctionShown;
+use crate::stage::function::symbol::{SymbolId, answer_line};
+use crate::stage::function::{FunctionAnswer, FunctionStage};
 use crate::stage::line::{LineAnswer, LineItem, LineShown, LineStage};
 
 /// A stage whose answer can be written from its truth.
