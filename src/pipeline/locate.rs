@@ -18,7 +18,7 @@ use crate::pipeline::settings::Settings;
 use crate::prompt::Prompt;
 use crate::repo::path::RepoPath;
 use crate::stage::function::symbol::SymbolId;
-use crate::stage::line::{LineShown, ShownLines};
+use crate::stage::line::shown::{LineShown, ShownLines};
 use crate::stage::profile::Stages;
 use crate::stage::{Context, Stage, StageKind};
 

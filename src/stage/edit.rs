@@ -35,7 +35,7 @@ use crate::search_replace::marker::{Marker, free_marker_length};
 use crate::stage::budget::{Budget, Draft, PromptError};
 use crate::stage::gold::{Gold, GoldFile};
 use crate::stage::known::Known;
-use crate::stage::line::{LineItem, gold_lines, score_lines};
+use crate::stage::line::items::{LineItem, gold_lines, score_lines};
 use crate::stage::rejection::{Reason, Rejection};
 use crate::stage::score::Score;
 use crate::stage::search_grammar::search_rules;

@@ -7,7 +7,9 @@ use crate::stage::file::{FileShown, FileStage};
 use crate::stage::function::FunctionStage;
 use crate::stage::function::shown::FunctionShown;
 use crate::stage::function::symbol::SymbolId;
-use crate::stage::line::{LineItem, LineShown, LineStage};
+use crate::stage::line::LineStage;
+use crate::stage::line::items::LineItem;
+use crate::stage::line::shown::LineShown;
 use crate::stage::{Context, Stage};
 
 /// A stage whose answer is a list, the most important first.

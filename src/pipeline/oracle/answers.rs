@@ -8,7 +8,9 @@ use crate::stage::file::{FileAnswer, FileShown, FileStage};
 use crate::stage::function::shown::FunctionShown;
 use crate::stage::function::symbol::{SymbolId, answer_line};
 use crate::stage::function::{FunctionAnswer, FunctionStage};
-use crate::stage::line::{LineAnswer, LineItem, LineShown, LineStage};
+use crate::stage::line::items::LineItem;
+use crate::stage::line::shown::LineShown;
+use crate::stage::line::{LineAnswer, LineStage};
 
 /// A stage whose answer can be written from its truth.
 pub trait Oracle: Stage {
