@@ -23,7 +23,7 @@ use crate::run::row::{CallOutcome, TrajectoryRow};
 use crate::run::seed::call_seed;
 use crate::search_replace::effect::changes_code;
 use crate::search_replace::fence::Ended;
-use crate::stage::edit::EditItem;
+use crate::stage::edit::items::EditItem;
 use crate::stage::profile::Stages;
 use crate::stage::score::Score;
 use crate::stage::{Context, Stage};

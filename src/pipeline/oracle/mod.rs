@@ -19,7 +19,7 @@ use crate::run::oracle_row::{CeilingRow, LossRow, StageCeiling};
 use crate::search_replace::block::{Edit, marker_length, render_edits};
 use crate::search_replace::fence::Ended;
 use crate::search_replace::minimal::minimal_edits;
-use crate::stage::edit::EditItem;
+use crate::stage::edit::items::EditItem;
 use crate::stage::function::symbol::SymbolId;
 use crate::stage::score::Score;
 use crate::stage::{Context, Stage, StageKind};
