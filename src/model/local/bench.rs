@@ -113,7 +113,7 @@ type Segment = crate::model::kernels::kv::KvSegment;
 impl Loaded {
     /// A prompt of source code.
     fn prompt(&self, n_tokens: usize) -> anyhow::Result<Vec<u32>> {
-        let text = self.tokenizer.encode(include_str!("scheduler.rs"))?;
+        let text = self.tokenizer.encode(include_str!("scheduler/running.rs"))?;
         Ok(text.into_iter().cycle().take(n_tokens).collect())
     }
 

@@ -1,0 +1,167 @@
+//! Which tokens go through the network next: prompts in chunks, the samples of all requests in
+//! one batch that they join and leave as they start and end.
+
+mod running;
+mod sequence;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::model::constraint::Constraint;
+use crate::model::local::decoder::{Batch, Decoder, Ops};
+use crate::model::local::prefix::PrefixStore;
+use crate::model::local::sample::Sample;
+use crate::model::local::scheduler::running::{Running, State};
+use crate::model::local::scheduler::sequence::Sequence;
+use crate::model::local::tokenizer::Tokenizer;
+use crate::model::{Completion, Event, Sampling};
+
+/// One call of the engine, its prompt tokenized.
+pub struct Job {
+    pub prompt: Vec<u32>,
+    pub task: Task,
+    /// Closed by the caller when it no longer wants the answer.
+    pub reply: UnboundedSender<Reply>,
+}
+
+/// What is wanted of a prompt.
+pub enum Task {
+    /// The sampling's `max_tokens` fit into the context.
+    Generate {
+        sampling: Sampling,
+        seed: u64,
+        constraint: Option<Constraint>,
+    },
+    Score {
+        continuations: Vec<Vec<u32>>,
+    },
+}
+
+/// What a caller hears.
+pub enum Reply {
+    Event(Event),
+    Completed(anyhow::Result<Vec<Completion>>),
+    Scored(anyhow::Result<Vec<f64>>),
+}
+
+/// How much goes through the network at once, and how much is remembered.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Prompt tokens in one step.
+    pub prefill_rows: usize,
+    /// Samples that grow at the same time.
+    pub max_samples: usize,
+    /// Bytes of keys and values kept from prompts.
+    pub max_prefix_bytes: usize,
+}
+
+/// Owns the network and everything in flight.
+pub struct Scheduler<O: Ops> {
+    fixed: Fixed<O>,
+    prefixes: PrefixStore<O::Segment>,
+    waiting: VecDeque<Job>,
+    running: Vec<Running<O>>,
+}
+
+/// What never changes while a model is loaded.
+struct Fixed<O: Ops> {
+    decoder: Decoder<O>,
+    tokenizer: Arc<Tokenizer>,
+    limits: Limits,
+}
+
+impl<O: Ops> Scheduler<O> {
+    pub fn new(decoder: Decoder<O>, tokenizer: Arc<Tokenizer>, limits: Limits) -> Self {
+        let prefixes = PrefixStore::new(limits.max_prefix_bytes);
+        let fixed = Fixed { decoder, tokenizer, limits };
+        Self { fixed, prefixes, waiting: VecDeque::new(), running: Vec::new() }
+    }
+
+    pub fn submit(&mut self, job: Job) {
+        self.waiting.push_back(job);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Runs one step of the network for whatever is in flight.
+    pub fn step(&mut self) {
+        self.waiting.retain(|job| !job.reply.is_closed());
+        self.running.retain(|running| !running.job.reply.is_closed());
+        if let Err(error) = self.admit().and_then(|()| self.advance()) {
+            // What failed is the network, not one request: all of them hear of it.
+            for running in self.running.drain(..) {
+                running.job.fail(&error);
+            }
+        }
+    }
+
+    /// Starts the next prompt once the one before it is computed, so that it can share it.
+    fn admit(&mut self) -> anyhow::Result<()> {
+        let is_busy = |running: &Running<O>| matches!(running.state, State::Prompt { .. });
+        let n_growing: usize = self.running.iter().map(Running::n_growing).sum();
+        if self.running.iter().any(is_busy) || n_growing >= self.fixed.limits.max_samples {
+            return Ok(());
+        }
+        let Some(job) = self.waiting.pop_front() else { return Ok(()) };
+        let ops = self.fixed.decoder.ops();
+        let opening = match &job.task {
+            Task::Generate { constraint: Some(constraint), .. } => {
+                Sample::opening(constraint, &self.fixed.tokenizer)
+            }
+            _ => Vec::new(),
+        };
+        let tokens = [job.prompt.as_slice(), &opening].concat();
+        let (sequence, n_cached) = match self.prefixes.find(&tokens) {
+            Some(prefix) => (Sequence::branch(ops, &prefix.path, prefix.len)?, prefix.len),
+            None => (Sequence { shared: Vec::new(), own: ops.new_segment()? }, 0),
+        };
+        let state = State::Prompt { sequence, n_done: n_cached };
+        self.running.push(Running { job, opening, tokens, state, n_cached });
+        Ok(())
+    }
+
+    fn advance(&mut self) -> anyhow::Result<()> {
+        let mut ids = Vec::new();
+        let mut sequences = Vec::new();
+        let mut wanted = Vec::new();
+        for running in &mut self.running {
+            running.collect(&self.fixed.limits, &mut ids, &mut sequences, &mut wanted);
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let Fixed { decoder, tokenizer, .. } = &self.fixed;
+        let mut logits = decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
+        for row in logits.chunks_exact_mut(decoder.config.n_vocab) {
+            tokenizer.mask_silent(row);
+        }
+        let mut rows = logits.chunks_exact(decoder.config.n_vocab);
+        for running in &mut self.running {
+            running.take(&mut rows, &self.fixed, &mut self.prefixes)?;
+        }
+        for running in &mut self.running {
+            running.fork(&self.fixed)?;
+        }
+        self.running.retain_mut(|running| !running.finish());
+        Ok(())
+    }
+}
+
+impl Job {
+    fn fail(self, error: &anyhow::Error) {
+        let error = anyhow::anyhow!("the local engine failed: {error:#}");
+        // A caller that has gone needs no answer.
+        drop(self.reply.send(match self.task {
+            Task::Generate { .. } => Reply::Completed(Err(error)),
+            Task::Score { .. } => Reply::Scored(Err(error)),
+        }));
+    }
+
+    fn send(&self, event: Event) {
+        drop(self.reply.send(Reply::Event(event)));
+    }
+}
