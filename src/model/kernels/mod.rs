@@ -43,11 +43,15 @@ mod attention_tests;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod blocks;
+mod k_blocks;
 mod lanes;
 mod layout;
+mod planes;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 use std::str::FromStr;
 

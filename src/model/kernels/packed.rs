@@ -5,10 +5,12 @@ use rayon::prelude::*;
 
 use crate::model::kernels::Isa;
 use crate::model::kernels::activation::Form;
+use crate::model::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q8_0};
+use crate::model::kernels::k_blocks::{Q4K, Q5K, Q6K};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
-use crate::model::kernels::layout::{Format, PART, Source, Tile};
-use crate::model::kernels::layout::{Q4_0, Q4_1, Q4K, Q5_0, Q5K, Q6K, Q8_0};
+use crate::model::kernels::layout::{Format, PART, Source};
 use crate::model::kernels::quant::QuantType;
+use crate::model::kernels::tile::Tile;
 
 /// A weight matrix in the kernels' layout: `rows` outputs by `cols` inputs.
 ///

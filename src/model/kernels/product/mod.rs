@@ -1,0 +1,169 @@
+//! Products of activations with packed weights.
+
+mod panels;
+mod plain;
+
+use crate::model::kernels::Isa;
+use crate::model::kernels::activation::Activations;
+use crate::model::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q8_0};
+use crate::model::kernels::k_blocks::{Q4K, Q5K, Q6K};
+use crate::model::kernels::lanes::{LANES, dispatch};
+use crate::model::kernels::layout::{Format, PART};
+use crate::model::kernels::packed::{PackedMatrix, Weights};
+use crate::model::kernels::product::panels::Panels;
+use crate::model::kernels::product::plain::{Bf16, F16, F32, Plain, PlainPanel};
+use crate::model::kernels::team::Team;
+
+/// Activation rows that are multiplied with a loaded weight at once.
+const TILE_ROWS: usize = 4;
+
+/// Bytes of packed weights that are worth a task of their own.
+const TASK_BYTES: usize = 1 << 14;
+
+/// What becomes of a product's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// It replaces what `out` held.
+    Set,
+    /// It is added to what `out` held: a residual connection.
+    Add,
+}
+
+/// One product of several that read the same activations.
+#[derive(Debug)]
+pub struct Product<'a> {
+    pub matrix: &'a PackedMatrix,
+    /// Added to every row of the result.
+    pub bias: Option<&'a [f32]>,
+    pub store: Store,
+    /// (activation rows, matrix rows), row-major.
+    pub out: &'a mut [f32],
+}
+
+/// Computes `out = activations · matrixᵀ + bias` for each of `products`, shared by the team.
+///
+/// # Panics
+/// Where the lengths do not fit, or the activations lack the form that a matrix wants.
+pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<'_>]) {
+    let n_threads = team.n_threads();
+    let n_bytes = products.iter().map(|product| product.matrix.n_bytes()).sum::<usize>();
+    // Several tasks per thread even out what else the machine does; each task's share of the work
+    // changes no result, since an output is computed by one task alone.
+    let work = n_bytes * activations.rows().div_ceil(TILE_ROWS);
+    // One row waits for memory, which is read fastest in long runs.
+    let per_thread = match activations.rows() {
+        1 => 2,
+        2..64 => 4,
+        _ => 8,
+    };
+    let n_tasks = (work / TASK_BYTES).clamp(1, per_thread * n_threads);
+    let mut tasks = Vec::with_capacity(n_tasks + products.len());
+    for product in products {
+        let Product { matrix, bias, store, out } = product;
+        let (matrix, bias, store) = (*matrix, *bias, *store);
+        assert_eq!(matrix.cols(), activations.cols(), "activations are as long as weight rows");
+        assert_eq!(out.len(), activations.rows() * matrix.rows(), "`out` holds the product");
+        assert!(bias.is_none_or(|bias| bias.len() == matrix.rows()), "a bias for every output");
+        let form = activations.form();
+        assert!(form == matrix.form() || form.and(matrix.form()) == form, "the wanted form");
+        let n_panels = matrix.rows().div_ceil(LANES);
+        let n_own = (n_tasks * matrix.n_bytes()).div_ceil(n_bytes.max(1)).clamp(1, n_panels.max(1));
+        let width = n_panels.div_ceil(n_own).max(1) * LANES;
+        let n_before = tasks.len();
+        for first in (0..matrix.rows()).step_by(width) {
+            let bias = bias.map(|bias| &bias[first..]);
+            let out = Vec::with_capacity(activations.rows());
+            tasks.push(Task { matrix, first_panel: first / LANES, bias, store, out });
+        }
+        for row in out.chunks_mut(matrix.rows().max(1)) {
+            for (task, columns) in tasks[n_before..].iter_mut().zip(row.chunks_mut(width)) {
+                task.out.push(columns);
+            }
+        }
+    }
+    team.for_each(tasks, |task| task.run(team.isa(), activations));
+}
+
+/// Some neighbouring outputs of one product.
+struct Task<'a> {
+    matrix: &'a PackedMatrix,
+    first_panel: usize,
+    /// From these outputs on.
+    bias: Option<&'a [f32]>,
+    store: Store,
+    /// The columns of these outputs, one slice per activation row.
+    out: Vec<&'a mut [f32]>,
+}
+
+impl Task<'_> {
+    fn run(mut self, isa: Isa, activations: &Activations) {
+        match self.matrix.weights() {
+            Weights::F32(columns) => self.run_plain(isa, activations, columns, F32),
+            Weights::F16(columns) => self.run_plain(isa, activations, columns, F16),
+            Weights::Bf16(columns) => self.run_plain(isa, activations, columns, Bf16),
+            Weights::Q4_0(blocks) => self.run_blocks::<Q4_0>(isa, activations, blocks),
+            Weights::Q4_1(blocks) => self.run_blocks::<Q4_1>(isa, activations, blocks),
+            Weights::Q5_0(blocks) => self.run_blocks::<Q5_0>(isa, activations, blocks),
+            Weights::Q8_0(blocks) => self.run_blocks::<Q8_0>(isa, activations, blocks),
+            Weights::Q4K(blocks) => self.run_blocks::<Q4K>(isa, activations, blocks),
+            Weights::Q5K(blocks) => self.run_blocks::<Q5K>(isa, activations, blocks),
+            Weights::Q6K(blocks) => self.run_blocks::<Q6K>(isa, activations, blocks),
+        }
+    }
+
+    fn run_blocks<F: Format>(&mut self, isa: Isa, activations: &Activations, blocks: &[F::Block]) {
+        let n_across = activations.cols() / (PART * F::PARTS);
+        let n_panels = self.out.first().map_or(0, |out| out.len()).div_ceil(LANES);
+        let blocks = &blocks[self.first_panel * n_across..][..n_panels * n_across];
+        let mut sums = vec![[[0.0; LANES]; 2]; activations.rows()];
+        for (pair, blocks) in blocks.chunks(2 * n_across).enumerate() {
+            // A last panel without a partner is its own.
+            let (left, right) = blocks.split_at(n_across);
+            let blocks = [left, if right.is_empty() { left } else { right }];
+            sums.fill([[0.0; LANES]; 2]);
+            let sums = sums.as_mut_slice();
+            dispatch(isa, Panels::<F> { blocks, activations, sums });
+            self.finish::<{ 2 * LANES }>(pair, sums.iter().map(|sums| sums.as_flattened()));
+        }
+    }
+
+    fn run_plain<P: Plain>(
+        &mut self,
+        isa: Isa,
+        activations: &Activations,
+        columns: &[P::Column],
+        _: P,
+    ) {
+        let columns = &columns[self.first_panel * activations.cols()..];
+        let mut sums = vec![[0.0; LANES]; activations.rows()];
+        let n_columns = self.out.first().map_or(0, |out| out.len());
+        for (panel, columns) in
+            columns.chunks_exact(activations.cols()).take(n_columns.div_ceil(LANES)).enumerate()
+        {
+            sums.fill([0.0; LANES]);
+            dispatch(isa, PlainPanel::<P> { columns, activations, sums: &mut sums });
+            self.finish::<LANES>(panel, sums.iter().map(<[f32; LANES]>::as_slice));
+        }
+    }
+
+    /// Writes the sums of the `idx`-th `N` outputs, or of the last few, of all rows.
+    fn finish<'s, const N: usize>(&mut self, idx: usize, sums: impl Iterator<Item = &'s [f32]>) {
+        let first = idx * N;
+        let bias = self.bias.map(|bias| &bias[first..]);
+        for (out, sums) in self.out.iter_mut().zip(sums) {
+            let mut sums: [f32; N] = *sums.first_chunk().expect("a sum for each output");
+            if let Some(bias) = bias {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+            }
+            let out = &mut out[first..];
+            match (self.store, out.first_chunk_mut::<N>()) {
+                (Store::Set, Some(out)) => *out = sums,
+                (Store::Add, Some(out)) => {
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
+                (Store::Set, None) => out.copy_from_slice(&sums[..out.len()]),
+                (Store::Add, None) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Activations times quantized weights, 32 rows of them at once.
+
+use std::array;
+
+use crate::model::kernels::activation::{ActivationPart, Activations, CHUNK};
+use crate::model::kernels::lanes::{Kernel, LANES, Lanes};
+use crate::model::kernels::layout::{Arithmetic, Format};
+use crate::model::kernels::product::TILE_ROWS;
+use crate::model::kernels::tile::{Tile, Unpacked};
+
+/// Activation rows up to which weights are unpacked as they are multiplied; with more, unpacking
+/// them first into a small buffer takes less.
+const UNPACKED_ROWS: usize = 16;
+
+/// The product of all activation rows with 32 rows of weights.
+pub(super) struct Panels<'a, F: Format> {
+    pub(super) blocks: [&'a [F::Block]; 2],
+    pub(super) activations: &'a Activations,
+    pub(super) sums: &'a mut [[[f32; LANES]; 2]],
+}
+
+impl<F: Format> Kernel for Panels<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { blocks: [left, right], activations, sums } = self;
+        let n_across = left.len();
+        let chunks = left.chunks(CHUNK / F::PARTS).zip(right.chunks(CHUNK / F::PARTS)).enumerate();
+        // Few rows take weights as fast as they come, and a panel is too short for the processor
+        // to foresee what follows it.
+        let ahead = 2 * n_across * size_of::<F::Block>();
+        let prefetch = |blocks: [&[F::Block]; 2]| {
+            for block in blocks.into_iter().flatten() {
+                lanes.prefetch(block, ahead);
+            }
+        };
+        if activations.rows() <= UNPACKED_ROWS {
+            for (chunk, (left, right)) in chunks {
+                prefetch([left, right]);
+                multiply_chunk::<L, F>(lanes, [left, right], activations, chunk, sums);
+            }
+            return;
+        }
+        let mut tiles = [[Tile::EMPTY; CHUNK], [Tile::EMPTY; CHUNK]];
+        for (chunk, (left, right)) in chunks {
+            prefetch([left, right]);
+            let n_parts = left.len() * F::PARTS;
+            for (tiles, blocks) in tiles.iter_mut().zip([left, right]) {
+                for (i, tile) in tiles[..n_parts].iter_mut().enumerate() {
+                    tile.unpack::<L, F>(lanes, &blocks[i / F::PARTS], i % F::PARTS);
+                }
+            }
+            let tiles = [&tiles[0][..n_parts], &tiles[1][..n_parts]];
+            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, chunk, sums);
+        }
+    }
+}
+
+/// Adds what one chunk of columns brings to the sums of all activation rows.
+#[inline(always)]
+fn multiply_chunk<L: Lanes, F: Format>(
+    lanes: L,
+    blocks: [&[F::Block]; 2],
+    activations: &Activations,
+    chunk: usize,
+    sums: &mut [[[f32; LANES]; 2]],
+) {
+    let parts = |row: usize| activations.parts(chunk, row);
+    let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
+    let mut first = 0;
+    for sums in tiles {
+        let parts = array::from_fn(|row| parts(first + row));
+        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, sums);
+        first += TILE_ROWS;
+    }
+    match rest {
+        [a, b, c] => {
+            let parts = [parts(first), parts(first + 1), parts(first + 2)];
+            let mut sums = [*a, *b, *c];
+            multiply_panels::<L, F, 3>(lanes, blocks, parts, &mut sums);
+            [*a, *b, *c] = sums;
+        }
+        [a, b] => {
+            let mut sums = [*a, *b];
+            multiply_panels::<L, F, 2>(lanes, blocks, [parts(first), parts(first + 1)], &mut sums);
+            [*a, *b] = sums;
+        }
+        [a] => multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a)),
+        _ => {}
+    }
+}
+
+/// A tile of both panels where their sums fit into registers, or of one after the other.
+#[inline(always)]
+fn multiply_panels<L: Lanes, F: Format, const ROWS: usize>(
+    lanes: L,
+    blocks: [&[F::Block]; 2],
+    parts: [&[ActivationPart]; ROWS],
+    sums: &mut [[[f32; LANES]; 2]; ROWS],
+) {
+    if L::HAS_ROOM_FOR_TWO {
+        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, sums);
+    } else {
+        for panel in 0..2 {
+            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, sums);
+        }
+    }
+}
+
+/// Adds the products of some parts of 16 weight rows each of `PANELS` panels, from `first` on,
+/// with those of a few activation rows.
+///
+/// For each output the order is: parts from the first column on; of each, the whole-number dot
+/// product times both scales, then the minimum.
+#[inline(always)]
+fn multiply_tile<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
+    lanes: L,
+    first: usize,
+    blocks: [&[F::Block]; PANELS],
+    parts: [&[ActivationPart]; ROWS],
+    sums: &mut [[[f32; LANES]; 2]; ROWS],
+) {
+    let n_blocks = blocks[0].len();
+    let blocks = blocks.map(|blocks| &blocks[..n_blocks]);
+    let n_parts = n_blocks * F::PARTS;
+    let parts = parts.map(|parts| &parts[..n_parts]);
+    let mut totals = [[lanes.splat(0.0); PANELS]; ROWS];
+    for row in 0..ROWS {
+        for panel in 0..PANELS {
+            totals[row][panel] = lanes.floats(&sums[row][first + panel]);
+        }
+    }
+    for i in 0..n_parts {
+        let part = i % F::PARTS;
+        let blocks: [&F::Block; PANELS] = array::from_fn(|panel| &blocks[panel][i / F::PARTS]);
+        let inputs: [&ActivationPart; ROWS] = array::from_fn(|row| &parts[row][i]);
+        let ints = dot_part::<L, F, PANELS, ROWS>(lanes, blocks, part, inputs);
+        for panel in 0..PANELS {
+            let scale = F::scale(lanes, blocks[panel], part);
+            for row in 0..ROWS {
+                let factor = lanes.mul(scale, lanes.splat(inputs[row].scale));
+                let ints = lanes.to_floats(ints[row][panel]);
+                totals[row][panel] = lanes.mul_add(ints, factor, totals[row][panel]);
+            }
+            if F::HAS_MINIMUM {
+                let minimum = F::minimum(lanes, blocks[panel], part);
+                for row in 0..ROWS {
+                    let sum = lanes.splat(inputs[row].scaled_sum);
+                    totals[row][panel] = lanes.mul_add(minimum, sum, totals[row][panel]);
+                }
+            }
+        }
+    }
+    for row in 0..ROWS {
+        for panel in 0..PANELS {
+            lanes.store(totals[row][panel], &mut sums[row][first + panel]);
+        }
+    }
+}
+
+/// Whole-number dot products of 32 columns.
+#[inline(always)]
+fn dot_part<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
+    lanes: L,
+    blocks: [&F::Block; PANELS],
+    part: usize,
+    inputs: [&ActivationPart; ROWS],
+) -> [[L::Ints; PANELS]; ROWS] {
+    macro_rules! groups {
+        ($dot:ident, $dots:ident: $($group:literal)+) => {
+            $(
+                for panel in 0..PANELS {
+                    let quants = F::quants::<L, $group>(lanes, blocks[panel], part);
+                    for row in 0..ROWS {
+                        let activations = inputs[row].quants[$group];
+                        $dots[row][panel] = lanes.$dot($dots[row][panel], quants, activations);
+                    }
+                }
+            )+
+        };
+    }
+    // Loops over arrays rather than `map`: a closure that is not inlined would be compiled without
+    // the vector instructions.
+    let mut dots = [[lanes.start_unsigned(); PANELS]; ROWS];
+    let mut ints = [[lanes.start_signed([0; 2]); PANELS]; ROWS];
+    match F::ARITHMETIC {
+        Arithmetic::Centred | Arithmetic::Unsigned => {
+            for row in 0..ROWS {
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_sums); PANELS];
+            }
+            groups!(dot, dots: 0 1 2 3 4 5 6 7);
+            for row in 0..ROWS {
+                for panel in 0..PANELS {
+                    ints[row][panel] = lanes.finish(dots[row][panel]);
+                }
+            }
+        }
+        Arithmetic::Grouped => {
+            for row in 0..ROWS {
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_half_sums[0]); PANELS];
+            }
+            groups!(dot, dots: 0 1 2 3);
+            for row in 0..ROWS {
+                for panel in 0..PANELS {
+                    let [scales, _] = F::group_scales(blocks[panel], part);
+                    ints[row][panel] = lanes.finish_scaled(dots[row][panel], scales);
+                }
+                dots[row] = [start::<L, F>(lanes, inputs[row].negative_half_sums[1]); PANELS];
+            }
+            groups!(dot, dots: 4 5 6 7);
+            for row in 0..ROWS {
+                for panel in 0..PANELS {
+                    let [_, scales] = F::group_scales(blocks[panel], part);
+                    let second = lanes.finish_scaled(dots[row][panel], scales);
+                    ints[row][panel] = lanes.add_ints(ints[row][panel], second);
+                }
+            }
+        }
+        Arithmetic::Signed => {
+            for row in 0..ROWS {
+                ints[row] = [lanes.start_signed(inputs[row].negative_sums); PANELS];
+            }
+            groups!(dot_signed, ints: 0 1 2 3 4 5 6 7);
+        }
+    }
+    ints
+}
+
+#[inline(always)]
+fn start<L: Lanes, F: Format>(lanes: L, negative_sums: [i16; 2]) -> L::Dots {
+    match F::SHIFT {
+        3 => lanes.start::<3>(negative_sums),
+        4 => lanes.start::<4>(negative_sums),
+        5 => lanes.start::<5>(negative_sums),
+        _ => lanes.start_unsigned(),
+    }
+}
