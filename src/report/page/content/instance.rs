@@ -1,72 +1,25 @@
-//! What the page shows, as plain values for its template.
+//! One instance on the page: how it went, the files it looked at, its calls and its patches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::prompt::{Message, Role};
-use crate::report::evaluation::{EvalReport, NamedFigures};
-use crate::report::failure::Failure;
 use crate::report::page::Run;
-use crate::report::tables::{DEFINITIONS, named_tables};
+use crate::report::page::content::clean;
 use crate::run::instance_row::{InstanceRow, StageRow, TRUE_INPUTS};
 use crate::run::record_row::RecordRow;
 use crate::run::row::{CallOutcome, CandidateRow, TrajectoryRow};
 
 #[derive(Serialize)]
-pub(super) struct Page {
-    title: String,
-    subtitle: String,
-    charts: Vec<Chart>,
-    tables: Vec<PageTable>,
-    definitions: &'static str,
-    failed: Vec<Failure>,
-    repos: BTreeSet<String>,
-    losts: BTreeSet<&'static str>,
-    reasons: BTreeSet<String>,
-    instances: Vec<Instance>,
-}
-
-#[derive(Serialize)]
-struct PageTable {
-    title: &'static str,
-    head: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-#[derive(Serialize)]
-struct Chart {
-    title: String,
-    label: String,
-    height: usize,
-    bars: Vec<Bar>,
-}
-
-/// A horizontal bar, in the units of the drawing.
-#[derive(Serialize)]
-struct Bar {
-    name: String,
-    class: &'static str,
-    y: usize,
-    text_y: usize,
-    middle: usize,
-    width: f64,
-    whisker: bool,
-    low: f64,
-    high: f64,
-    value_x: f64,
-    value: String,
-}
-
-#[derive(Serialize)]
-struct Instance {
+pub(super) struct Instance {
     id: String,
-    repo: String,
-    lost: &'static str,
+    pub(super) repo: String,
+    pub(super) lost: &'static str,
     state: String,
     class: &'static str,
     /// Divided by `|`, for the filter.
-    reasons: String,
+    pub(super) reasons: String,
     verdict: String,
     figures: Vec<Vec<String>>,
     tree: Vec<TreeFile>,
@@ -104,131 +57,7 @@ struct DiffLine {
     text: String,
 }
 
-impl Page {
-    pub(super) fn new(run: &Run<'_>) -> Self {
-        let info = &run.record.info;
-        let metrics = run.record.metrics.as_ref();
-        let failed = metrics.and_then(|metrics| metrics.get("failed")).cloned();
-        let failed: Vec<Failure> =
-            failed.and_then(|failed| serde_json::from_value(failed).ok()).unwrap_or_default();
-        let report = (!run.instances.is_empty())
-            .then(|| EvalReport::new(&info.model, run.instances, None, failed.clone()));
-        let instances = instances(run);
-        let state = if metrics.is_some() { "finished" } else { "not finished" };
-        Self {
-            title: clean(&format!("sorft {}: {}", info.command, info.model)),
-            subtitle: clean(&format!(
-                "{} · seed {} · {} instances · {state}",
-                info.program,
-                info.seed,
-                instances.len()
-            )),
-            charts: report.iter().flat_map(charts).collect(),
-            tables: report.iter().flat_map(page_tables).collect(),
-            definitions: if report.is_some() { DEFINITIONS } else { "" },
-            failed: failed
-                .into_iter()
-                .map(|one| Failure { instance: clean(&one.instance), reason: clean(&one.reason) })
-                .collect(),
-            repos: instances.iter().map(|one| one.repo.clone()).filter(|r| !r.is_empty()).collect(),
-            losts: instances.iter().map(|one| one.lost).filter(|lost| !lost.is_empty()).collect(),
-            reasons: instances
-                .iter()
-                .flat_map(|one| one.reasons.split('|').map(ToOwned::to_owned))
-                .filter(|reason| !reason.is_empty())
-                .collect(),
-            instances,
-        }
-    }
-}
-
-fn page_tables(report: &EvalReport) -> Vec<PageTable> {
-    let tables = named_tables(report).into_iter();
-    tables
-        .map(|(title, table)| PageTable {
-            title,
-            head: table.head.iter().map(|cell| clean(cell)).collect(),
-            rows: table
-                .rows
-                .iter()
-                .map(|row| row.iter().map(|cell| clean(cell)).collect())
-                .collect(),
-        })
-        .collect()
-}
-
-/// The hits of each localization stage, beside those of the baselines; then the rejections.
-fn charts(report: &EvalReport) -> Vec<Chart> {
-    let mut charts = Vec::new();
-    for (stage, title) in
-        [("file", "File hits"), ("function", "Function hits"), ("line", "Line hits")]
-    {
-        let Some(rows) = report.all.stages.get(stage).filter(|rows| !rows.is_empty()) else {
-            continue;
-        };
-        let bars = rows.iter().enumerate().map(|(at, row)| hit_bar(at, row));
-        charts.push(chart(format!("{title}, percent with 95 % intervals"), bars.collect()));
-    }
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    for (stage, counts) in report.all.rejections.iter() {
-        for (reason, n) in counts {
-            *reasons.entry(format!("{stage}: {reason}")).or_default() += n;
-        }
-    }
-    let most = reasons.values().copied().max().unwrap_or(0).max(1);
-    let bars = reasons.iter().enumerate().map(|(at, (reason, n))| {
-        let share = *n as f64 / most as f64;
-        Bar { value: n.to_string(), ..bar(at, &clean(reason), "bar", share) }
-    });
-    let bars: Vec<Bar> = bars.collect();
-    if !bars.is_empty() {
-        charts.push(chart("Rejected completions".to_owned(), bars));
-    }
-    charts
-}
-
-fn chart(title: String, bars: Vec<Bar>) -> Chart {
-    let label = bars.iter().map(|bar| format!("{} {}", bar.name, bar.value));
-    let label = format!("{title}: {}", label.collect::<Vec<_>>().join(", "));
-    Chart { title, label, height: 22 * bars.len() + 8, bars }
-}
-
-const BAR_LEFT: f64 = 200.0;
-const BAR_WIDTH: f64 = 320.0;
-
-fn hit_bar(at: usize, row: &NamedFigures) -> Bar {
-    let hit = row.figures.hit;
-    let class = if row.name.starts_with("model") { "bar" } else { "bar2" };
-    let (low, high) = (BAR_LEFT + BAR_WIDTH * hit.low, BAR_LEFT + BAR_WIDTH * hit.high);
-    Bar {
-        whisker: true,
-        low,
-        high,
-        value_x: high.max(BAR_LEFT) + 8.0,
-        value: format!("{:.1} (n = {})", 100.0 * hit.mean, row.figures.n),
-        ..bar(at, &row.name, class, hit.mean)
-    }
-}
-
-fn bar(at: usize, name: &str, class: &'static str, share: f64) -> Bar {
-    let y = 22 * at + 4;
-    let width = BAR_WIDTH * share;
-    Bar {
-        name: name.to_owned(),
-        class,
-        y,
-        text_y: y + 12,
-        middle: y + 7,
-        width,
-        whisker: false,
-        low: 0.0,
-        high: 0.0,
-        value_x: BAR_LEFT + width + 8.0,
-        value: String::new(),
-    }
-}
-
-fn instances(run: &Run<'_>) -> Vec<Instance> {
+pub(super) fn instances(run: &Run<'_>) -> Vec<Instance> {
     let record = run.record;
     let mut ids: BTreeSet<&str> = BTreeSet::new();
     ids.extend(record.trajectory.iter().map(|row| row.instance.as_str()));
@@ -386,20 +215,4 @@ fn diff_lines(patch: &str) -> Vec<DiffLine> {
         _ => "same",
     };
     patch.lines().map(|line| DiffLine { class: class(line), text: clean(line) }).collect()
-}
-
-/// Text with its control characters, and those that turn its direction, made visible.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => cleaned.push(c),
-            // A Windows line end is no news to a reader.
-            '\r' => {}
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => cleaned.extend(c.escape_unicode()),
-            c if c.is_control() => cleaned.extend(c.escape_unicode()),
-            c => cleaned.push(c),
-        }
-    }
-    cleaned
 }
