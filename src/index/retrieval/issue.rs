@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::index::retrieval::frames::{self, Frame};
-use crate::index::retrieval::words::{
-    PHRASE_WORDS, TermId, TermReader, identifiers, is_compound, is_stop_word,
-};
+use crate::index::retrieval::words::stop_words::is_stop_word;
+use crate::index::retrieval::words::{PHRASE_WORDS, TermId, TermReader, identifiers, is_compound};
 
 /// Bytes read from either end of a long issue.
 const END_BYTES: usize = 64 << 10;
