@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 
 use crate::diff::change::{FileChange, FileState};
 use crate::index::Index;
-use crate::repo::change::{FileChanges, FileContent};
+use crate::repo::change::{FileContent, PathChange, PathChanges};
 use crate::repo::snapshot::FileKind;
 use crate::sandbox::guard::check_candidate;
 use crate::sandbox::scratch::ScratchCopy;
@@ -129,12 +129,12 @@ async fn run(
 }
 
 /// The changes by path; a rename is a deletion and a creation.
-pub fn by_path(changes: &[FileChange]) -> FileChanges {
-    let mut by_path = FileChanges::new();
+pub fn by_path(changes: &[FileChange]) -> PathChanges {
+    let mut by_path = PathChanges::new();
     for change in changes {
         for (state, is_after) in [(change.before(), false), (change.after(), true)] {
             let Some(state) = state else { continue };
-            let nothing = || crate::repo::change::FileChange { before: None, after: None };
+            let nothing = || PathChange { before: None, after: None };
             let entry = by_path.entry(state.path.clone()).or_insert_with(nothing);
             let side = if is_after { &mut entry.after } else { &mut entry.before };
             *side = Some(content_of(state));

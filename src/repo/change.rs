@@ -1,4 +1,7 @@
-//! What becomes of files: the outcome of edits, before any of it reaches a disk.
+//! What becomes of paths: the outcome of edits, before any of it reaches a disk.
+//!
+//! Writing and judging look at one path at a time; what an edit makes of a file, which may get
+//! another path by it, is a `FileChange` of `diff`.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +14,14 @@ pub struct FileContent {
     pub executable: bool,
 }
 
-/// One file before and after; a rename is a deletion and a creation.
+/// What stands at a path before and after; a rename is two of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileChange {
+pub struct PathChange {
     /// `None`: the file does not exist yet.
     pub before: Option<FileContent>,
     /// `None`: the file is deleted.
     pub after: Option<FileContent>,
 }
 
-/// The changed files of one candidate, by path.
-pub type FileChanges = BTreeMap<RepoPath, FileChange>;
+/// All that one candidate changes.
+pub type PathChanges = BTreeMap<RepoPath, PathChange>;

@@ -10,7 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use tempfile::TempDir;
 
-use crate::repo::change::FileChanges;
+use crate::repo::change::PathChanges;
 use crate::repo::snapshot::{FileKind, Snapshot};
 use crate::sandbox::ignored::{Ignored, find_ignored};
 use crate::sandbox::plan::Mount;
@@ -39,7 +39,7 @@ impl ScratchCopy {
     pub fn create(
         snapshot: &Snapshot,
         root: &Path,
-        changes: &FileChanges,
+        changes: &PathChanges,
         parent: &Path,
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(parent).with_context(|| format!("creating `{}`", parent.display()))?;
@@ -92,7 +92,7 @@ impl ScratchCopy {
         &mut self,
         tree: &Dir,
         snapshot: &Snapshot,
-        changes: &FileChanges,
+        changes: &PathChanges,
     ) -> anyhow::Result<()> {
         for (path, entry) in snapshot.files() {
             if changes.contains_key(path) {

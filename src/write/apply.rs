@@ -13,14 +13,14 @@ use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-use crate::repo::change::{FileChange, FileChanges, FileContent};
+use crate::repo::change::{FileContent, PathChange, PathChanges};
 use crate::repo::git;
 use crate::repo::path::RepoPath;
 use crate::write::journal::Journal;
 
 /// Writes the changes below `root`. Refuses where a file is not what the patch was made from, or
 /// has changes that are not committed. `state` is the folder that keeps the journal.
-pub fn write_changes(root: &Path, changes: &FileChanges, state: &Path) -> anyhow::Result<()> {
+pub fn write_changes(root: &Path, changes: &PathChanges, state: &Path) -> anyhow::Result<()> {
     let folder = Dir::open_ambient_dir(root, ambient_authority())
         .with_context(|| format!("opening the folder `{}`", root.display()))?;
     refuse_uncommitted(root, changes)?;
@@ -93,7 +93,7 @@ pub(super) fn waiting_name(path: &RepoPath) -> String {
     path.parent().map_or(name.clone(), |parent| format!("{parent}/{name}"))
 }
 
-fn refuse_uncommitted(root: &Path, changes: &FileChanges) -> anyhow::Result<()> {
+fn refuse_uncommitted(root: &Path, changes: &PathChanges) -> anyhow::Result<()> {
     let Some(git) = git::open(root)? else { return Ok(()) };
     if git.is_bare {
         return Err(no_work_tree(root));
@@ -117,7 +117,7 @@ fn refuse_uncommitted(root: &Path, changes: &FileChanges) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn refuse_other_content(folder: &Dir, path: &RepoPath, change: &FileChange) -> anyhow::Result<()> {
+fn refuse_other_content(folder: &Dir, path: &RepoPath, change: &PathChange) -> anyhow::Result<()> {
     let now = read_content(folder, path)?;
     match (&change.before, now) {
         (None, Some(_)) => bail!("`{path}` exists already, and the patch would create it"),
@@ -163,7 +163,7 @@ fn refuse_links(folder: &Dir, path: &RepoPath) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stage_and_rename(folder: &Dir, changes: &FileChanges, journal: &Journal) -> anyhow::Result<()> {
+fn stage_and_rename(folder: &Dir, changes: &PathChanges, journal: &Journal) -> anyhow::Result<()> {
     for (path, change) in changes {
         refuse_links(folder, path)?;
         if let Some(after) = &change.after {
@@ -299,7 +299,7 @@ mod tests {
         }
 
         #[track_caller]
-        fn check(&self, changes: &FileChanges, expect: Expect) {
+        fn check(&self, changes: &PathChanges, expect: Expect) {
             let outcome = write_changes(&self.root(), changes, &self.state());
             let outcome =
                 outcome.map_or_else(|error| format!("error: {error:#}"), |()| "done".to_owned());
@@ -310,18 +310,18 @@ mod tests {
         }
     }
 
-    fn change(path: &str, before: Option<&str>, after: Option<&str>) -> (RepoPath, FileChange) {
+    fn change(path: &str, before: Option<&str>, after: Option<&str>) -> (RepoPath, PathChange) {
         let content = |text: Option<&str>| {
             text.map(|text| FileContent { bytes: text.into(), executable: path.ends_with(".sh") })
         };
-        let change = FileChange { before: content(before), after: content(after) };
+        let change = PathChange { before: content(before), after: content(after) };
         (RepoPath::parse(path).unwrap(), change)
     }
 
     #[test]
     fn files_are_changed_created_and_deleted_and_keep_their_modes() {
         Tree::new().check(
-            &FileChanges::from([
+            &PathChanges::from([
                 change("pkg/a.py", Some("a\n"), Some("A\n")),
                 change("pkg/b.py", Some("b\n"), None),
                 change("new/deep/c.py", None, Some("c\n")),
@@ -339,7 +339,7 @@ mod tests {
     fn one_file_that_is_not_as_expected_stops_all() {
         let changed = change("pkg/a.py", Some("a\n"), Some("A\n"));
         Tree::new().check(
-            &FileChanges::from([changed.clone(), change("pkg/b.py", Some("x\n"), Some("B\n"))]),
+            &PathChanges::from([changed.clone(), change("pkg/b.py", Some("x\n"), Some("B\n"))]),
             expect![[r#"
                 error: `pkg/b.py` is not what the patch was made from
                 hint: it changed since, or the patch is for another revision; use `--output FILE`
@@ -348,7 +348,7 @@ mod tests {
                 run.sh 750 "run\n""#]],
         );
         Tree::new().check(
-            &FileChanges::from([changed.clone(), change("run.sh", None, Some("B\n"))]),
+            &PathChanges::from([changed.clone(), change("run.sh", None, Some("B\n"))]),
             expect![[r#"
                 error: `run.sh` exists already, and the patch would create it
                 pkg/a.py 644 "a\n"
@@ -356,7 +356,7 @@ mod tests {
                 run.sh 750 "run\n""#]],
         );
         Tree::new().check(
-            &FileChanges::from([changed, change("gone.py", Some("x\n"), None)]),
+            &PathChanges::from([changed, change("gone.py", Some("x\n"), None)]),
             expect![[r#"
                 error: `gone.py` does not exist, and the patch would change it
                 pkg/a.py 644 "a\n"
@@ -377,7 +377,7 @@ mod tests {
         repository.commit(Some("HEAD"), &author, &author, "base", &commit_tree, &[]).unwrap();
         tree.write("pkg/a.py", "mine\n");
         tree.check(
-            &FileChanges::from([change("pkg/a.py", Some("mine\n"), Some("A\n"))]),
+            &PathChanges::from([change("pkg/a.py", Some("mine\n"), Some("A\n"))]),
             expect![[r#"
                 error: `pkg/a.py` has changes that are not committed, and the patch would mix with them
                 hint: commit or stash them, or use `--output FILE`
@@ -386,7 +386,7 @@ mod tests {
                 run.sh 750 "run\n""#]],
         );
         tree.check(
-            &FileChanges::from([change("pkg/b.py", Some("b\n"), Some("B\n"))]),
+            &PathChanges::from([change("pkg/b.py", Some("b\n"), Some("B\n"))]),
             expect![[r#"
                 done
                 pkg/a.py 644 "mine\n"
@@ -407,7 +407,7 @@ mod tests {
             change("link/new.py", None, Some("x\n")),
             change("pkg/alias.py", Some("a\n"), Some("x\n")),
         ] {
-            let changes = FileChanges::from([behind_a_link]);
+            let changes = PathChanges::from([behind_a_link]);
             assert!(write_changes(&tree.root(), &changes, &tree.state()).is_err());
         }
         assert_eq!(fs::read_to_string(tree.root().join("pkg/a.py")).unwrap(), "a\n");
@@ -418,7 +418,7 @@ mod tests {
     fn a_killed_run_is_rolled_back_by_the_next_start() {
         let tree = Tree::new();
         let before = tree.listing();
-        let changes = FileChanges::from([
+        let changes = PathChanges::from([
             change("pkg/a.py", Some("a\n"), Some("A\n")),
             change("pkg/b.py", Some("b\n"), None),
             change("new/c.py", None, Some("c\n")),
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn what_the_user_did_after_the_kill_is_kept() {
         let tree = Tree::new();
-        let changes = FileChanges::from([
+        let changes = PathChanges::from([
             change("pkg/a.py", Some("a\n"), Some("A\n")),
             change("run.sh", Some("run\n"), Some("RUN\n")),
         ]);
@@ -458,7 +458,7 @@ mod tests {
     #[test]
     fn a_run_that_is_still_applying_is_left_alone() {
         let tree = Tree::new();
-        let changes = FileChanges::from([change("pkg/a.py", Some("a\n"), Some("A\n"))]);
+        let changes = PathChanges::from([change("pkg/a.py", Some("a\n"), Some("A\n"))]);
         let journal = Journal::begin(&tree.state(), &tree.root(), &changes).unwrap();
         assert!(recover(&tree.state()).unwrap().is_empty());
         journal.end().unwrap();

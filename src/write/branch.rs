@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use git2::{ErrorCode, Repository, Signature};
 
 use crate::repo::blob::BlobId;
-use crate::repo::change::FileChanges;
+use crate::repo::change::PathChanges;
 use crate::repo::git::{self, GitFolder};
 
 /// Commits the changes on top of `base` under a new branch; the work tree, the index and the
@@ -16,7 +16,7 @@ pub fn write_branch(
     root: &Path,
     name: &str,
     base: Option<BlobId>,
-    changes: &FileChanges,
+    changes: &PathChanges,
     message: &str,
 ) -> anyhow::Result<String> {
     let (git, base) = check_branch(root, name, base)?;
@@ -174,7 +174,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::repo::change::{FileChange, FileContent};
+    use crate::repo::change::{FileContent, PathChange};
     use crate::repo::path::RepoPath;
 
     /// A repository with one commit of `a.py` and `pkg/b.py`.
@@ -201,12 +201,12 @@ mod tests {
         (repository, BlobId::from(base))
     }
 
-    fn changes() -> FileChanges {
+    fn changes() -> PathChanges {
         let change = |path: &str, after: Option<&str>, executable: bool| {
             let after = after.map(|text| FileContent { bytes: text.into(), executable });
-            (RepoPath::parse(path).unwrap(), FileChange { before: None, after })
+            (RepoPath::parse(path).unwrap(), PathChange { before: None, after })
         };
-        FileChanges::from([
+        PathChanges::from([
             change("a.py", Some("A\n"), false),
             change("pkg/b.py", None, false),
             change("new/deep/run.sh", Some("x\n"), true),

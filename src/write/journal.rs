@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::repo::change::{FileChange, FileChanges, FileContent};
+use crate::repo::change::{FileContent, PathChange, PathChanges};
 use crate::repo::path::RepoPath;
 use crate::write::apply::{read_content, waiting_name, write_new};
 
@@ -50,7 +50,7 @@ const LOCK_FILE: &str = "lock";
 
 impl Journal {
     /// Keeps the old contents of all files.
-    pub(super) fn begin(state: &Path, root: &Path, changes: &FileChanges) -> anyhow::Result<Self> {
+    pub(super) fn begin(state: &Path, root: &Path, changes: &PathChanges) -> anyhow::Result<Self> {
         let parent = state.join("journal");
         let context = || format!("keeping the old contents in `{}`", parent.display());
         fs::create_dir_all(&parent).with_context(context)?;
@@ -140,7 +140,7 @@ impl Journal {
 }
 
 impl Entry {
-    fn of(path: &RepoPath, change: &FileChange) -> Self {
+    fn of(path: &RepoPath, change: &PathChange) -> Self {
         Self {
             path: path.clone(),
             before: change.before.as_ref().map(|before| before.executable),

@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use sorft::repo::change::{FileChange, FileChanges, FileContent};
+use sorft::repo::change::{FileContent, PathChange, PathChanges};
 use sorft::repo::path::RepoPath;
 use sorft::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 use sorft::sandbox::scratch::ScratchCopy;
@@ -74,7 +74,7 @@ impl Machine {
         }
     }
 
-    fn scratch(&self, changes: &FileChanges) -> ScratchCopy {
+    fn scratch(&self, changes: &PathChanges) -> ScratchCopy {
         let options =
             SnapshotOptions { revision: None, max_file_bytes: MAX_FILE_BYTES, cache: None };
         let snapshot = Snapshot::open(&self.repo(), &options).unwrap();
@@ -83,14 +83,14 @@ impl Machine {
     }
 
     fn run(&self, protection: Protection, command: &str) -> Execution {
-        self.run_changed(protection, command, &FileChanges::new())
+        self.run_changed(protection, command, &PathChanges::new())
     }
 
     fn run_changed(
         &self,
         protection: Protection,
         command: &str,
-        changes: &FileChanges,
+        changes: &PathChanges,
     ) -> Execution {
         let scratch = self.scratch(changes);
         block_on(async {
@@ -153,9 +153,9 @@ fn the_attacks_fail_for_an_ordinary_user_too() {
 #[test]
 fn a_command_sees_the_copy_at_the_repositorys_own_path() {
     let machine = Machine::new();
-    let changes = FileChanges::from([(
+    let changes = PathChanges::from([(
         RepoPath::parse("pkg/code.txt").unwrap(),
-        FileChange {
+        PathChange {
             before: None,
             after: Some(FileContent { bytes: b"candidate".to_vec(), executable: false }),
         },
@@ -358,7 +358,7 @@ fn a_run_ends_at_its_time_limit_or_when_nobody_waits_for_it() {
         let command = format!("sh -c 'sleep 60; : {marker}'; true");
         assert_eq!(machine.run(protection, &command).end, End::TimedOut, "{protection}");
         assert_no_process_with(&marker);
-        let scratch = machine.scratch(&FileChanges::new());
+        let scratch = machine.scratch(&PathChanges::new());
         block_on(async {
             let mut options = machine.options();
             options.limits.seconds = 60;
@@ -430,7 +430,7 @@ fn assert_no_process_with(marker: &str) {
 #[test]
 fn a_copy_is_removed_and_a_path_of_the_machine_is_not_needed() {
     let machine = Machine::new();
-    drop(machine.scratch(&FileChanges::new()));
+    drop(machine.scratch(&PathChanges::new()));
     let left = fs::read_dir(machine.home.path().join("scratch")).unwrap().count();
     assert_eq!(left, 0);
     assert!(Path::new(env!("CARGO_BIN_EXE_sorft")).exists());

@@ -4,7 +4,7 @@ mod modules;
 #[cfg(test)]
 mod tests;
 
-use crate::repo::change::{FileChange, FileChanges};
+use crate::repo::change::{PathChange, PathChanges};
 use crate::repo::path::RepoPath;
 use crate::sandbox::guard::modules::shadowed_module;
 
@@ -78,7 +78,7 @@ const PACKAGE_KEYS: &[&str] = &["scripts", "jest", "mocha", "ava", "c8", "nyc", 
 /// Checks a candidate. `is_test` is the rule for test files, `has_file` knows the paths of the
 /// snapshot, and `test_command` may name further files that are part of the judge.
 pub fn check_candidate(
-    changes: &FileChanges,
+    changes: &PathChanges,
     test_command: &str,
     is_test: &dyn Fn(&RepoPath) -> bool,
     has_file: &dyn Fn(&str) -> bool,
@@ -115,7 +115,7 @@ fn is_runner_settings(path: &RepoPath, test_command: &str) -> bool {
 }
 
 /// The first section for tests that differs between the two states of a file.
-fn changed_section(path: &RepoPath, change: &FileChange) -> Option<String> {
+fn changed_section(path: &RepoPath, change: &PathChange) -> Option<String> {
     let text = |content: &Option<crate::repo::change::FileContent>| {
         content
             .as_ref()

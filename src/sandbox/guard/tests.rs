@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use crate::repo::change::{FileChange, FileChanges, FileContent};
+use crate::repo::change::{FileContent, PathChange, PathChanges};
 use crate::repo::path::RepoPath;
 use crate::sandbox::guard::check_candidate;
 use crate::sandbox::guard::modules::STANDARD_MODULES;
@@ -11,8 +11,8 @@ use crate::sandbox::guard::modules::STANDARD_MODULES;
 fn check(path: &str, before: Option<&str>, after: Option<&str>, expect: Expect) {
     let content =
         |text: Option<&str>| text.map(|text| FileContent { bytes: text.into(), executable: false });
-    let change = FileChange { before: content(before), after: content(after) };
-    let changes = FileChanges::from([(RepoPath::parse(path).unwrap(), change)]);
+    let change = PathChange { before: content(before), after: content(after) };
+    let changes = PathChanges::from([(RepoPath::parse(path).unwrap(), change)]);
     let is_test = |path: &RepoPath| path.as_str().starts_with("tests/");
     let has_file = |path: &str| path == "pkg/__init__.py";
     let outcome = check_candidate(&changes, "make check && ./run_tests.sh -q", &is_test, &has_file);
