@@ -28,7 +28,6 @@ pub(super) fn render_arguments(plan: &Plan, helper: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = [
         "--unshare-user",
         "--unshare-pid",
-        "--unshare-net",
         "--unshare-ipc",
         "--unshare-uts",
         "--unshare-cgroup-try",
@@ -53,6 +52,9 @@ pub(super) fn render_arguments(plan: &Plan, helper: &Path) -> Vec<OsString> {
     let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
         arguments.extend(words.iter().map(|word| word.as_ref().to_owned()));
     };
+    if !plan.network {
+        add(&[&"--unshare-net"]);
+    }
     for name in MACHINE_SETTINGS {
         let path = Path::new("/proc").join(name);
         if path.exists() {

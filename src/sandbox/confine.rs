@@ -77,13 +77,15 @@ pub(super) fn prepare(plan: &Plan) -> anyhow::Result<Restrictions> {
             Restrictions { files: None, filters: Vec::new(), keeps_capabilities: true }
         }
         Confinement::SystemCalls => {
-            Restrictions { files: None, filters: call_filters(false)?, keeps_capabilities: false }
+            let sockets = if plan.network { Sockets::Internet } else { Sockets::Any };
+            let filters = call_filters(sockets, &[])?;
+            Restrictions { files: None, filters, keeps_capabilities: false }
         }
-        Confinement::Files => Restrictions {
-            files: Some(file_rules(plan)?),
-            filters: call_filters(true)?,
-            keeps_capabilities: false,
-        },
+        Confinement::Files => {
+            let sockets = if plan.network { Sockets::Internet } else { Sockets::Pairs };
+            let filters = call_filters(sockets, OTHERS_MEMORY)?;
+            Restrictions { files: Some(file_rules(plan)?), filters, keeps_capabilities: false }
+        }
     })
 }
 
@@ -129,8 +131,9 @@ fn file_rules(plan: &Plan) -> anyhow::Result<RulesetCreated> {
         .handle_access(AccessFs::from_all(ABI::V1))
         .context("asking for Landlock")?
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(all)?
-        .handle_access(AccessNet::from_all(abi))?
+        .handle_access(all)?;
+    let rules = if plan.network { rules } else { rules.handle_access(AccessNet::from_all(abi))? };
+    let rules = rules
         .scope(Scope::from_all(abi))?
         .create()?
         .add_rules(path_beneath_rules(of(Content::ReadOnly), read))?
@@ -140,11 +143,26 @@ fn file_rules(plan: &Plan) -> anyhow::Result<RulesetCreated> {
     Ok(rules)
 }
 
+/// Calls that reach processes which a process namespace would hide.
+const OTHERS_MEMORY: &[i64] = &[libc::SYS_ptrace, libc::SYS_process_vm_readv];
+
+/// Which sockets a command may make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sockets {
+    /// A network of its own leads nowhere.
+    Any,
+    /// Pairs of connected ones: event loops need them, and they lead nowhere.
+    Pairs,
+    /// Those of the internet: services of this machine that have a name and no port, such as the
+    /// desktop's, take commands from whoever reaches them.
+    Internet,
+}
+
 /// The filters: forbidden calls fail with `EPERM`; `clone3`, whose arguments no filter can read,
 /// is said not to exist, so that the C library uses `clone`, which may not make a user namespace.
-fn call_filters(forbids_sockets: bool) -> anyhow::Result<Vec<BpfProgram>> {
+fn call_filters(sockets: Sockets, more: &[i64]) -> anyhow::Result<Vec<BpfProgram>> {
     let mut forbidden: BTreeMap<i64, Vec<SeccompRule>> =
-        FORBIDDEN_CALLS.iter().map(|call| (*call, Vec::new())).collect();
+        FORBIDDEN_CALLS.iter().chain(more).map(|call| (*call, Vec::new())).collect();
     let new_user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
     let makes_user_namespace = SeccompCondition::new(
         0,
@@ -153,11 +171,19 @@ fn call_filters(forbids_sockets: bool) -> anyhow::Result<Vec<BpfProgram>> {
         new_user,
     )?;
     forbidden.insert(libc::SYS_clone, vec![SeccompRule::new(vec![makes_user_namespace])?]);
-    if forbids_sockets {
-        // Pairs of connected sockets stay: event loops need them, and they lead nowhere.
-        forbidden.insert(libc::SYS_socket, Vec::new());
-        forbidden.insert(libc::SYS_ptrace, Vec::new());
-        forbidden.insert(libc::SYS_process_vm_readv, Vec::new());
+    match sockets {
+        Sockets::Any => {}
+        Sockets::Pairs => drop(forbidden.insert(libc::SYS_socket, Vec::new())),
+        Sockets::Internet => {
+            let is_other = |family: i32| {
+                let family = u64::from(family.cast_unsigned());
+                SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+            };
+            // The C library asks the kernel for its addresses through netlink.
+            let families = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+            let others = families.map(is_other).into_iter().collect::<Result<_, _>>()?;
+            forbidden.insert(libc::SYS_socket, vec![SeccompRule::new(others)?]);
+        }
     }
     let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     [(forbidden, libc::EPERM), (absent, libc::ENOSYS)]

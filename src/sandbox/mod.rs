@@ -99,6 +99,15 @@ pub struct SandboxOptions {
     pub extra_folders: Vec<PathBuf>,
 }
 
+/// What a command may do besides changing its scratch copy.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Talk to the internet; services of this machine that listen on a port can be reached too.
+    pub network: bool,
+    /// A folder that it may write, seen at its own path.
+    pub writable: Option<PathBuf>,
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,10 +208,28 @@ impl Sandbox {
         self.protection
     }
 
+    /// The same protection with some options changed.
+    #[must_use]
+    pub fn with_options(&self, change: impl FnOnce(&mut SandboxOptions)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed.options);
+        changed
+    }
+
     /// Runs a shell command in a scratch copy, which it may change. Dropping the future ends the
     /// command and all that it started.
     pub async fn run(&self, command: &str, scratch: &ScratchCopy) -> anyhow::Result<Execution> {
-        let plan = Plan::of_command(&self.options, self.protection, command, scratch);
+        self.run_with(command, scratch, &Access::default()).await
+    }
+
+    /// The same for a command that may do more.
+    pub async fn run_with(
+        &self,
+        command: &str,
+        scratch: &ScratchCopy,
+        access: &Access,
+    ) -> anyhow::Result<Execution> {
+        let plan = Plan::of_command(&self.options, self.protection, (command, access), scratch);
         execute(&self.options, self.protection, &plan).await
     }
 }

@@ -17,15 +17,16 @@ use crate::sandbox::kernel::{restrict_mounts, start_loopback};
 use crate::sandbox::plan::{Content, MACHINE_SETTINGS, Mount, Plan};
 
 /// Leaves the user's namespaces. The process namespace holds for children only.
-pub(super) fn leave_namespaces() -> anyhow::Result<()> {
+pub(super) fn leave_namespaces(plan: &Plan) -> anyhow::Result<()> {
     let (user, group) = (getuid(), getgid());
+    let network = if plan.network { CloneFlags::empty() } else { CloneFlags::CLONE_NEWNET };
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNET
             | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS,
+            | CloneFlags::CLONE_NEWUTS
+            | network,
     )
     .context("creating namespaces")?;
     write_kernel_file("/proc/self/setgroups", "deny")?;
@@ -67,7 +68,7 @@ pub(super) fn enter_view(plan: &Plan) -> anyhow::Result<()> {
         | MsFlags::MS_NODEV;
     mount(none, "/", none, read_only, none).context("closing the new root")?;
     sethostname("sandbox").context("naming the host")?;
-    start_loopback().context("starting the loopback device")
+    if plan.network { Ok(()) } else { start_loopback().context("starting the loopback device") }
 }
 
 fn mount_memory(target: &Path, options: &str) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sandbox::scratch::ScratchCopy;
 use crate::sandbox::visible::Visible;
-use crate::sandbox::{Limits, Protection, SandboxOptions};
+use crate::sandbox::{Access, Limits, Protection, SandboxOptions};
 
 /// All that the helper process needs to know; it travels as JSON through the helper's stdin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) initial_bytes: u64,
     pub(super) limits: Limits,
     pub(super) confinement: Confinement,
+    /// Whether the command may talk to the internet.
+    pub(super) network: bool,
 }
 
 /// A file or folder that is visible inside.
@@ -77,11 +79,11 @@ pub(super) const MACHINE_SETTINGS: [&str; 7] =
 const TEMPORARY: &str = "/tmp";
 
 impl Plan {
-    /// The plan for a command in a scratch copy.
+    /// The plan for a command, with what it may do, in a scratch copy.
     pub(super) fn of_command(
         options: &SandboxOptions,
         protection: Protection,
-        command: &str,
+        (command, access): (&str, &Access),
         scratch: &ScratchCopy,
     ) -> Self {
         let visible = Visible::find(options, command, scratch.root());
@@ -91,7 +93,10 @@ impl Plan {
         } else {
             (scratch.tree(), scratch.temporary())
         };
-        let environment = visible.environment(options, &working_folder, &temporary, moves);
+        let mut environment = visible.environment(options, &working_folder, &temporary, moves);
+        if access.network {
+            open_network(options, &mut environment);
+        }
         // What lies under the temporary folder of the machine must come behind the mount on it.
         let mut mounts = visible.system;
         let writable = |source: PathBuf, target: &Path| Mount {
@@ -101,15 +106,21 @@ impl Plan {
         };
         mounts.push(writable(scratch.temporary(), &temporary));
         mounts.extend(visible.tools);
+        if access.network {
+            let names = Path::new(NAME_SERVERS);
+            mounts.extend(names.exists().then(|| Mount::read_only(names)));
+        }
         mounts.push(writable(scratch.tree(), &working_folder));
+        mounts.extend(access.writable.iter().map(|folder| writable(folder.clone(), folder)));
         if moves {
             mounts.extend(scratch.ignored().iter().cloned());
         }
-        let measured = if moves {
+        let mut measured = if moves {
             vec![working_folder.clone(), temporary]
         } else {
             vec![scratch.tree(), scratch.temporary()]
         };
+        measured.extend(access.writable.clone());
         Self {
             command: command.to_owned(),
             environment,
@@ -121,6 +132,7 @@ impl Plan {
             initial_bytes: scratch.bytes(),
             limits: options.limits,
             confinement: confinement(protection),
+            network: access.network,
         }
     }
 
@@ -142,6 +154,48 @@ impl Plan {
             initial_bytes: 0,
             limits: Limits { seconds: 10, ..options.limits },
             confinement: confinement(protection),
+            network: false,
+        }
+    }
+}
+
+/// How names of hosts are resolved.
+const NAME_SERVERS: &str = "/etc/resolv.conf";
+
+/// Variables that tell how to get out and where packages are.
+const NETWORK_VARIABLES: &[&str] = &[
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "PIP_DEFAULT_TIMEOUT",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+];
+
+/// Lets package managers out. An address with a user's name in it may hold a password, and what
+/// is installed could send it elsewhere: the user names its variable or it stays behind.
+fn open_network(options: &SandboxOptions, environment: &mut Vec<(String, String)>) {
+    const CLOSED: [&str; 3] = ["PIP_NO_INDEX", "GOPROXY", "CARGO_NET_OFFLINE"];
+    environment.retain(|(name, _)| !CLOSED.contains(&name.as_str()));
+    for name in NETWORK_VARIABLES {
+        let is_set = environment.iter().any(|(known, _)| known == name);
+        if let Some(value) = options.environment.get(*name).filter(|value| !value.contains('@'))
+            && !is_set
+        {
+            environment.push(((*name).to_owned(), value.clone()));
         }
     }
 }

@@ -60,7 +60,7 @@ fn read_plan() -> anyhow::Result<Plan> {
 
 /// `None` in the process that stays outside; its child reports.
 fn run_in_namespaces(plan: &Plan) -> anyhow::Result<Option<End>> {
-    leave_namespaces()?;
+    leave_namespaces(plan)?;
     if let Some(child) = fork_process().context("starting the namespace's first process")? {
         // Whatever becomes of it, the report is its own.
         while waitpid(child, None) == Err(nix::errno::Errno::EINTR) {}

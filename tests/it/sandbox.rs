@@ -14,7 +14,7 @@ use sorft::repo::change::{FileContent, PathChange, PathChanges};
 use sorft::repo::path::RepoPath;
 use sorft::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 use sorft::sandbox::scratch::ScratchCopy;
-use sorft::sandbox::{End, Execution, Limits, Protection, Sandbox, SandboxOptions};
+use sorft::sandbox::{Access, End, Execution, Limits, Protection, Sandbox, SandboxOptions};
 
 const SECRET: &str = "hunter2-of-this-test";
 
@@ -268,6 +268,49 @@ fn no_socket_reaches_the_machine() {
         let outcome = machine.outcome(protection, &command);
         assert!(outcome.contains("Error"), "{protection}: {outcome}");
         assert!(!outcome.contains("through"), "{protection}: {outcome}");
+    }
+}
+
+/// An install gets out and fills its own folder; everything else stays as closed as for tests.
+#[test]
+fn an_install_reaches_the_network_and_one_folder_and_nothing_of_the_users() {
+    let machine = Machine::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let target = machine.home.path().canonicalize().unwrap().join("target");
+    fs::create_dir_all(&target).unwrap();
+    let command = format!(
+        "python3 -c \"
+import socket
+socket.create_connection(('127.0.0.1', {port}), 2); print('through')
+try: socket.socket(socket.AF_UNIX); print('named')
+except OSError: print('no named socket')
+\"
+        echo made > {target}/made; echo bad > {target}/../planted; cat {ssh}; echo \"<$PIP_NO_INDEX>\"; env",
+        target = target.display(),
+        ssh = machine.home.path().join(".ssh/id_rsa").display(),
+    );
+    let access = Access { network: true, writable: Some(target.clone()) };
+    let mut options = machine.options();
+    let plain = ("PIP_INDEX_URL", "https://index.example/simple");
+    let secret = ("HTTPS_PROXY", "https://me:hunter2-of-this-test@proxy.example");
+    for (name, value) in [plain, secret] {
+        options.environment.insert(name.to_owned(), value.to_owned());
+    }
+    for protection in protections() {
+        let scratch = machine.scratch(&FileChanges::new());
+        let execution = block_on(async {
+            let sandbox = Sandbox::with_protection(options.clone(), protection).await.unwrap();
+            sandbox.run_with(&command, &scratch, &access).await.unwrap()
+        });
+        let output = String::from_utf8_lossy(&execution.output);
+        for wanted in ["through", "no named socket", "<>", "PIP_INDEX_URL=https://index.example"] {
+            assert!(output.contains(wanted), "{protection}: {wanted} in {output}");
+        }
+        assert!(!output.contains(SECRET), "{protection}: {output}");
+        assert_eq!(fs::read_to_string(target.join("made")).unwrap(), "made\n", "{protection}");
+        assert!(!machine.home.path().join("planted").exists(), "{protection}");
+        fs::remove_file(target.join("made")).unwrap();
     }
 }
 
