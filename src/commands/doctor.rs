@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::commands::Outcome;
 use crate::commands::model::SourceArgs;
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
+use crate::commands::sandbox::sandbox_limits;
 use crate::config::environment::Environment;
 use crate::config::folder::Folders;
 use crate::config::{Config, Flags, resolve};
@@ -16,7 +17,7 @@ use crate::model::catalog::CATALOG;
 use crate::model::download::cached_path;
 use crate::repo::git;
 use crate::sandbox::proposal::propose_commands;
-use crate::sandbox::{Limits, Sandbox, SandboxOptions};
+use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Tell what is found: models, processor, git, Python, sandbox, folders, test commands
 #[derive(Debug, Args)]
@@ -238,17 +239,6 @@ fn sandboxes(environment: &Environment, config: &Config) -> anyhow::Result<Vec<F
         });
     }
     Ok(findings)
-}
-
-/// The limits of test commands that the configuration asks for.
-pub fn sandbox_limits(config: &Config) -> Limits {
-    Limits {
-        seconds: config.sandbox_seconds,
-        memory_bytes: config.sandbox_memory_mb << 20,
-        processes: config.sandbox_processes,
-        disk_bytes: config.sandbox_disk_mb << 20,
-        output_bytes: config.sandbox_output_mb << 20,
-    }
 }
 
 fn folder(topic: &'static str, path: &Path) -> Finding {

@@ -8,7 +8,6 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::commands::Outcome;
-use crate::commands::doctor::sandbox_limits;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::hand_over::{Handed, check_destination, hand_over};
 use crate::commands::interrupt::run_until_interrupted;
@@ -18,6 +17,7 @@ use crate::commands::places::parse_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::repository::RepositoryArgs;
 use crate::commands::run_folder::{INSTANCE, open_run, record, with_resume_hint};
+use crate::commands::sandbox::{open_sandbox, sandbox_options};
 use crate::commands::settings::{Surroundings, work_flags};
 use crate::commands::stage_clock::StageClock;
 use crate::commands::work::{Work, WorkArgs};
@@ -28,7 +28,6 @@ use crate::pipeline::locate::locate;
 use crate::pipeline::places::Places;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::repair::{Bench, repair};
-use crate::sandbox::{Protection, Sandbox, SandboxOptions};
 use crate::write::apply::recover;
 
 /// Find the code that an issue is about, write a patch, check it, and print it
@@ -204,10 +203,7 @@ fn open_judge(
     view.now(&format!("tests: `{command}` on the unchanged code"));
     let sandbox = sandbox_options(surroundings)?;
     let judge = run_until_interrupted(async {
-        let sandbox = match args.test.unsafe_no_sandbox {
-            true => Sandbox::with_protection(sandbox, Protection::Unprotected).await?,
-            false => Sandbox::choose(sandbox).await?,
-        };
+        let sandbox = open_sandbox(sandbox, args.test.unsafe_no_sandbox).await?;
         let options = JudgeOptions {
             sandbox,
             root: args.repository.repo.clone(),
@@ -231,17 +227,4 @@ fn issue_of_log(judge: Option<&Judge>) -> anyhow::Result<String> {
         judge.command()
     );
     Ok(format!("`{}` fails:\n\n{}", judge.command(), judge.baseline_output()))
-}
-
-fn sandbox_options(surroundings: &Surroundings) -> anyhow::Result<SandboxOptions> {
-    let config = surroundings.config();
-    let helper = std::env::current_exe().context("finding the sorft program itself")?;
-    let environment = surroundings.environment.all();
-    Ok(SandboxOptions {
-        helper,
-        limits: sandbox_limits(config),
-        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        extra_variables: config.sandbox_environment.clone(),
-        extra_folders: config.sandbox_folders.clone(),
-    })
 }

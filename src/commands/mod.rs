@@ -25,6 +25,7 @@ pub mod report;
 pub mod repository;
 pub mod run_folder;
 pub mod run_record;
+pub mod sandbox;
 pub mod search;
 pub mod settings;
 pub mod show;
@@ -61,7 +62,7 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
-    Eval(eval::EvalArgs),
+    Eval(Box<eval::EvalArgs>),
     Index(index::IndexArgs),
     Model(model::ModelArgs),
     Report(report::ReportArgs),

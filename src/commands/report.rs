@@ -11,7 +11,7 @@ use crate::commands::run_record::find_run;
 use crate::config::folder::Folders;
 use crate::report::page::{Run, render_page};
 use crate::run::directory::RunRecord;
-use crate::run::eval_dir::{read_instances, read_records};
+use crate::run::eval_dir::{read_instances, read_records, read_verdicts};
 
 /// Write a run as one HTML file that opens offline
 ///
@@ -39,7 +39,9 @@ pub fn report(args: &ReportArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let is_evaluation = record.info.command == "eval";
     let instances = if is_evaluation { read_instances(&folder)? } else { Vec::new() };
     let records = read_records(&folder)?;
-    let run = Run { record: &record, instances: &instances, records: &records };
+    let verdicts = read_verdicts(&folder)?;
+    let run =
+        Run { record: &record, instances: &instances, records: &records, verdicts: &verdicts };
     let page = render_page(&run)?;
     let output = args.output.clone().unwrap_or_else(|| folder.join("report.html"));
     if output.as_os_str() == "-" {

@@ -41,6 +41,8 @@ pub struct Solution {
     pub pass_to_pass: Vec<String>,
     pub version: String,
     pub environment_setup_commit: String,
+    /// Which tests the records' makers look at: empty or `pass_and_fail` for both lists.
+    pub eval_type: String,
     /// A shell script that runs the tests, where the record has one.
     pub eval_script: String,
 }

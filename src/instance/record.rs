@@ -52,6 +52,8 @@ struct Record {
     #[serde(default)]
     environment_setup_commit: Option<String>,
     #[serde(default)]
+    eval_type: Option<String>,
+    #[serde(default)]
     eval_script: Option<String>,
 }
 
@@ -72,6 +74,7 @@ impl From<Record> for Instance {
                 pass_to_pass: record.pass_to_pass,
                 version: record.version.unwrap_or_default(),
                 environment_setup_commit: record.environment_setup_commit.unwrap_or_default(),
+                eval_type: record.eval_type.unwrap_or_default(),
                 eval_script: record.eval_script.unwrap_or_default(),
             },
         }

@@ -12,3 +12,4 @@ pub mod progress;
 pub mod repair;
 pub mod rerank;
 pub mod settings;
+pub mod verify;

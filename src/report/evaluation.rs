@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::bootstrap::{Estimate, estimate_mean};
 use crate::report::failure::Failure;
+use crate::report::verification::Verification;
 use crate::run::RUN_VERSION;
 use crate::run::instance_row::{InstanceRow, ItemsRow, PerStage, StageRow, TokensRow};
 
@@ -32,6 +33,9 @@ pub struct EvalReport {
     pub n_instances: usize,
     pub all: Figures,
     pub repositories: BTreeMap<String, Figures>,
+    /// What the records' tests say, where they were run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Instances that count nowhere.
     pub failed: Vec<Failure>,
 }
@@ -104,6 +108,7 @@ impl EvalReport {
             n_instances: rows.len(),
             all: Figures::new(&rows.iter().collect::<Vec<_>>(), price),
             repositories: repositories.collect(),
+            verification: None,
             failed,
         }
     }

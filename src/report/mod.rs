@@ -11,3 +11,4 @@ pub mod seconds;
 pub mod table;
 pub mod tables;
 pub mod triage;
+pub mod verification;

@@ -3,6 +3,7 @@
 use crate::report::bootstrap::Estimate;
 use crate::report::evaluation::{DEPTHS, EvalReport, Figures, ItemFigures, NamedFigures};
 use crate::report::table::{Style, Table, percent};
+use crate::report::verification::TEST_DEFINITIONS;
 
 /// What the columns mean, printed with the tables.
 pub const DEFINITIONS: &str = "\
@@ -16,10 +17,13 @@ n: instances for which the gold patch says something at that stage. `model` was 
 before it decided, `true inputs` what the gold patch says it should have. `model + retrieval`: the
 places that the pipeline went on with.
 applied@1: the first greedy edit is usable and changes more than blanks and comments; applied: the
-same of the final prediction. Both are shares of all evaluated instances. resolved: all FAIL_TO_PASS
-and PASS_TO_PASS tests pass, as a share of the instances whose tests could be run.
+same of the final prediction. Both are shares of all evaluated instances. resolved: a share of those
+that are `tested`, whose gold patch passes the record's tests here; see the table of tests.
 [from, to]: 95 % interval, percentile bootstrap over instances.
 ";
+
+/// The title of the table of verdicts.
+pub const TESTS: &str = "Tests of the records";
 
 /// All tables.
 pub fn render(report: &EvalReport, style: Style) -> String {
@@ -32,7 +36,8 @@ pub fn render(report: &EvalReport, style: Style) -> String {
         text += &format!("\ncost: {dollars:.4} dollars\n");
     }
     text += &section("Definitions", style);
-    text + DEFINITIONS
+    text += DEFINITIONS;
+    text + if report.verification.is_some() { TEST_DEFINITIONS } else { "" }
 }
 
 /// The tables with their titles.
@@ -44,6 +49,9 @@ pub fn named_tables(report: &EvalReport) -> Vec<(&'static str, Table)> {
         if let Some(rows) = report.all.stages.get(stage).filter(|rows| !rows.is_empty()) {
             tables.push((title, stage_table(stage, rows)));
         }
+    }
+    if let Some(verification) = &report.verification {
+        tables.push((TESTS, verification.table()));
     }
     tables.push(("Completions", completions(&report.all)));
     tables
@@ -68,6 +76,7 @@ fn overview(report: &EvalReport) -> Table {
         "applied@1",
         "applied",
         "resolved",
+        "tested",
     ]);
     type Read = fn(&Estimate) -> f64;
     let mut row = |name: &str, figures: &Figures, read: Read| {
@@ -82,6 +91,7 @@ fn overview(report: &EvalReport) -> Table {
         cells.push(percent(read(&figures.applied)));
         let resolved = figures.resolved.as_ref();
         cells.push(resolved.map_or_else(|| "-".to_owned(), |share| percent(read(share))));
+        cells.push(figures.n_tested.to_string());
         table.push(cells);
     };
     let mean: Read = |estimate| estimate.mean;

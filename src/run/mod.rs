@@ -12,6 +12,7 @@ pub mod oracle_row;
 pub mod record_row;
 pub mod row;
 pub mod seed;
+pub mod verdict_row;
 
 /// The version that the files of a run directory carry.
 ///

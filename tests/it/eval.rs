@@ -26,7 +26,7 @@ diff --git a/timesheet/durations.py b/timesheet/durations.py
  
 ";
 
-fn script() -> Script {
+pub(crate) fn script() -> Script {
     Script {
         file: "```\ntimesheet/report.py\ntimesheet/durations.py\n```",
         function: "```\ntimesheet/durations.py\nfunction: parse_duration\n```",
@@ -38,14 +38,14 @@ fn script() -> Script {
 }
 
 /// Repositories, a dataset, and folders of the user's that are nobody's.
-struct Bench {
+pub(crate) struct Bench {
     home: TempDir,
     /// The demo's only commit.
     commit: String,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let demo = manifest().join("fixtures/demo/repo");
         let mut files = Vec::new();
@@ -54,11 +54,11 @@ impl Bench {
         Self { home, commit }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    fn record(&self, id: &str) -> Value {
+    pub(crate) fn record(&self, id: &str) -> Value {
         let issue = fs::read_to_string(manifest().join("fixtures/demo/issue.md")).unwrap();
         json!({
             "instance_id": id, "repo": "me/demo", "base_commit": self.commit,
@@ -67,12 +67,12 @@ impl Bench {
         })
     }
 
-    fn write_records(&self, records: &[Value]) {
+    pub(crate) fn write_records(&self, records: &[Value]) {
         let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
         fs::write(self.path("data.jsonl"), lines).unwrap();
     }
 
-    fn process(&self, arguments: &[&str]) -> Process {
+    pub(crate) fn process(&self, arguments: &[&str]) -> Process {
         let mut command = Process::new(assert_cmd::cargo::cargo_bin("sorft"));
         for (name, folder) in [
             ("HOME", ""),
@@ -87,11 +87,11 @@ impl Bench {
         command
     }
 
-    fn sorft(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn sorft(&self, arguments: &[&str]) -> Output {
         Command::from_std(self.process(arguments)).output().unwrap()
     }
 
-    fn run_arguments<'a>(url: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn run_arguments<'a>(url: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let mut arguments = vec!["eval", "data.jsonl", "--repos", "repos", "--endpoint", url];
         arguments.extend(["--effort", "quick", "--samples", "3", "--out", out]);
         arguments.extend(more);
@@ -113,7 +113,7 @@ impl Bench {
         names.iter().map(|name| ((*name).to_owned(), read(name))).collect()
     }
 
-    fn metrics(&self, out: &str) -> Value {
+    pub(crate) fn metrics(&self, out: &str) -> Value {
         serde_json::from_str(&fs::read_to_string(self.path(out).join("metrics.json")).unwrap())
             .unwrap()
     }
@@ -136,7 +136,7 @@ fn read_folder(root: &Path, folder: &Path, files: &mut Vec<(String, Vec<u8>, i32
 }
 
 /// A bare repository with one commit of these files (path, bytes, mode); the commit's name.
-fn commit_files(folder: &Path, files: &[(String, Vec<u8>, i32)]) -> String {
+pub(crate) fn commit_files(folder: &Path, files: &[(String, Vec<u8>, i32)]) -> String {
     let repository = git2::Repository::init_bare(folder).unwrap();
     let mut index = git2::Index::new().unwrap();
     for (path, bytes, mode) in files {
@@ -163,12 +163,12 @@ fn commit_files(folder: &Path, files: &[(String, Vec<u8>, i32)]) -> String {
     repository.commit(Some("HEAD"), &who, &who, "base", &tree, &[]).unwrap().to_string()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[track_caller]
-fn check_code(output: &Output, code: i32) {
+pub(crate) fn check_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
 }
 

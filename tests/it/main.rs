@@ -21,3 +21,5 @@ mod runs;
 mod sandbox;
 mod server;
 mod triage;
+#[cfg(target_os = "linux")]
+mod verify;

@@ -298,7 +298,7 @@ except OSError: print('no named socket')
         options.environment.insert(name.to_owned(), value.to_owned());
     }
     for protection in protections() {
-        let scratch = machine.scratch(&FileChanges::new());
+        let scratch = machine.scratch(&PathChanges::new());
         let execution = block_on(async {
             let sandbox = Sandbox::with_protection(options.clone(), protection).await.unwrap();
             sandbox.run_with(&command, &scratch, &access).await.unwrap()

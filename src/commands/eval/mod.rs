@@ -1,21 +1,27 @@
 //! `sorft eval`: how well sorft does on a benchmark.
 
 pub mod oracle;
+pub mod prediction;
+pub mod record_tests;
 pub mod retrieval;
 pub mod run;
 pub mod source;
 pub mod summary;
 pub mod triage;
+pub mod verify;
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
+use crate::commands::eval::record_tests::TestArgs;
 use crate::commands::eval::run::RunArgs;
 use crate::commands::eval::source::{DataArgs, Source};
 use crate::commands::eval::summary::{CompareArgs, MergeArgs, PriceArg};
+use crate::commands::eval::verify::VerifyArgs;
 use crate::commands::output::note;
 use crate::report::failure::{Failure, render_failures};
 use crate::report::table::Style;
@@ -33,6 +39,8 @@ Examples:
   sorft eval lite.parquet --repos repos --clone-from https://github.com/{repo} --out runs/3 --shard 3/16
   sorft eval dev.jsonl --repos repos --retrieval
   sorft eval dev.jsonl --repos repos --oracle
+  sorft eval dev.jsonl --repos repos --out runs/dev --verify local --recipes recipes/swe-bench-dev.yaml
+  sorft eval verify dev.jsonl --repos repos --recipes recipes/swe-bench-dev.yaml --gold --out runs/gold
   sorft eval merge runs/all runs/1 runs/2 runs/3
   sorft eval compare runs/before runs/after
 
@@ -44,6 +52,8 @@ pub struct EvalArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub tests: TestArgs,
     /// Measure the ranking of files and symbols, without a model
     #[arg(long, conflicts_with = "oracle", help_heading = "Without a model")]
     pub retrieval: bool,
@@ -67,11 +77,12 @@ pub struct EvalArgs {
     pub format: TableFormat,
 }
 
-/// What is done with finished evaluations.
+/// What is done with finished evaluations and predictions.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     Merge(MergeArgs),
     Compare(CompareArgs),
+    Verify(Box<VerifyArgs>),
 }
 
 /// The form of tables on stdout.
@@ -100,8 +111,13 @@ pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
     match &args.command {
         Some(EvalCommand::Merge(args)) => return summary::merge(args),
         Some(EvalCommand::Compare(args)) => return summary::compare(args),
+        Some(EvalCommand::Verify(args)) => return verify::verify(args, quiet),
         None => {}
     }
+    ensure!(
+        args.tests.verify.is_none() || !(args.oracle || args.retrieval || args.triage),
+        "`--verify` runs tests with the predictions of a model\nhint: `sorft eval verify --predictions FILE` verifies any others"
+    );
     let source = Source::open(&args.data, quiet)?;
     match (args.oracle, args.retrieval) {
         (true, _) => oracle::oracle(args, &source, quiet),

@@ -13,7 +13,10 @@ use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::engine::{EngineArgs, open_engine};
+use crate::commands::eval::prediction::Predictions;
+use crate::commands::eval::record_tests::RecordTests;
 use crate::commands::eval::source::{RANKING, Source, failure};
+use crate::commands::eval::verify::end_with_unknown;
 use crate::commands::eval::{EvalArgs, end_with, progress_bar, summary};
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::run_folder::candidate_row;
@@ -30,6 +33,7 @@ use crate::pipeline::repair::{Bench, repair};
 use crate::pipeline::settings::Settings;
 use crate::prompt::{CountTokens, Prompt};
 use crate::report::failure::Failure;
+use crate::run::directory::RunRecord;
 use crate::run::eval_dir::EvalDir;
 use crate::run::instance_row::PerStage;
 use crate::run::record_row::fingerprint;
@@ -69,6 +73,7 @@ pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<O
         bail!("a run needs a folder for its results\nhint: name one with `--out DIR`");
     };
     ensure!(!args.run.engine.no_model, "without a model there is `--retrieval` and `--oracle`");
+    let tests = args.tests.verify.map(|_| RecordTests::new(&args.tests)).transpose()?;
     let RunArgs { engine, sampling, min_votes, .. } = &args.run;
     let flags = flags_of(engine, sampling).set("min_votes", Some(*min_votes));
     let surroundings = Surroundings::read(None, &flags)?;
@@ -95,8 +100,20 @@ pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<O
     let bar = progress_bar(source.instances.len(), quiet);
     let failed = run_until_interrupted(evaluation.evaluate_all(args.run.jobs.max(1), &bar))?;
     bar.finish_and_clear();
-    summary::finish(&dir, failed.clone(), args.price, args.format)?;
-    Ok(end_with(&source, &failed))
+    let not_run = match &tests {
+        Some(tests) => {
+            let predictions = RunRecord::read(dir.run().path())?.predictions;
+            Some(tests.run(&dir, &source, &Predictions::of_run(predictions), quiet)?)
+        }
+        None => None,
+    };
+    let shown = (args.price, args.format);
+    let report = summary::finish(&dir, failed.clone(), not_run.as_deref(), shown)?;
+    let ended = end_with(&source, &failed);
+    match report.verification.as_ref().filter(|_| tests.is_some()).map(end_with_unknown) {
+        Some(Outcome::Missed) => Ok(Outcome::Missed),
+        _ => Ok(ended),
+    }
 }
 
 impl Evaluation<'_> {
@@ -197,7 +214,8 @@ fn is_ours(error: &anyhow::Error) -> bool {
     error.is::<NotRecorded>()
 }
 
-fn timing_row(instance: &str, event: &str, took: Duration) -> TimingRow {
+/// Something of an instance that took time and has just ended.
+pub fn timing_row(instance: &str, event: &str, took: Duration) -> TimingRow {
     TimingRow {
         instance: instance.to_owned(),
         stage: String::new(),

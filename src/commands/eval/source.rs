@@ -1,7 +1,7 @@
 //! The instances of an evaluation, and how their base commits are opened.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -63,6 +63,8 @@ pub const RANKING: RankOptions =
 
 /// What an evaluation works on.
 pub struct Source {
+    /// The file that they come from.
+    pub dataset: PathBuf,
     /// The selected instances.
     pub instances: Vec<Instance>,
     /// Records that were left out.
@@ -107,6 +109,7 @@ impl Source {
             roots.insert(repo.clone(), root.map_err(|error| format!("{error:#}")));
         }
         Ok(Self {
+            dataset: dataset.clone(),
             instances,
             problems: read.problems,
             roots,
@@ -115,14 +118,19 @@ impl Source {
         })
     }
 
+    /// Where a repository is.
+    pub fn root(&self, repo: &str) -> anyhow::Result<&Path> {
+        match self.roots.get(repo) {
+            Some(Ok(root)) => Ok(root),
+            Some(Err(why)) => bail!("{why}"),
+            None => bail!("`{repo}` was not looked for"),
+        }
+    }
+
     /// Opens the base commit of an instance.
     pub fn case(&self, instance: &Instance, ranking: &RankOptions) -> anyhow::Result<Case> {
         let repo = &instance.task().repo;
-        let root = match self.roots.get(repo) {
-            Some(Ok(root)) => root,
-            Some(Err(why)) => bail!("{why}"),
-            None => bail!("`{repo}` was not looked for"),
-        };
+        let root = self.root(repo)?;
         let index = IndexOptions {
             cache: Some(CacheOptions {
                 folder: self.cache.clone(),

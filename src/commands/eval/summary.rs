@@ -15,11 +15,13 @@ use crate::report::evaluation::{EvalReport, Price};
 use crate::report::failure::Failure;
 use crate::report::seconds::render_seconds;
 use crate::report::tables;
+use crate::report::verification::Verification;
 use crate::run::directory::RunRecord;
-use crate::run::eval_dir::{EvalDir, read_instances, read_records};
+use crate::run::eval_dir::{EvalDir, read_instances, read_records, read_verdicts};
 use crate::run::instance_row::InstanceRow;
 use crate::run::record_row::{RecordRow, fingerprint};
 use crate::run::row::{RunInfo, TimingRow};
+use crate::run::verdict_row::VerdictRow;
 
 /// Join the parts of an evaluation
 #[derive(Debug, Args)]
@@ -73,20 +75,29 @@ impl std::str::FromStr for PriceArg {
     }
 }
 
-/// Ends an evaluation: puts its rows in order, writes `metrics.json`, shows the tables.
+/// Ends an evaluation: puts its rows in order, writes `metrics.json`, shows the tables. `not_run`
+/// are the instances whose tests could not be run, where tests were asked for.
 pub fn finish(
     dir: &EvalDir,
     failed: Vec<Failure>,
-    price: Option<PriceArg>,
-    format: TableFormat,
-) -> anyhow::Result<()> {
+    not_run: Option<&[Failure]>,
+    (price, format): (Option<PriceArg>, TableFormat),
+) -> anyhow::Result<EvalReport> {
     dir.sort()?;
     let rows: Vec<InstanceRow> = dir.instances()?;
     let model = dir.run().info().model.clone();
-    let report = EvalReport::new(&model, &rows, price.map(|price| price.0), failed);
+    let mut report = EvalReport::new(&model, &rows, price.map(|price| price.0), failed);
+    let verdicts = dir.verdicts()?;
+    if not_run.is_some() || !verdicts.is_empty() {
+        let instances: Vec<(&str, &str)> =
+            rows.iter().map(|row| (row.instance.as_str(), row.repo.as_str())).collect();
+        let not_run = not_run.unwrap_or_default();
+        report.verification = Some(Verification::new(&instances, &verdicts, not_run));
+    }
     dir.finish(&report)?;
     let timings = RunRecord::read(dir.run().path())?.timings;
-    show(&report, &timings, format)
+    show(&report, &timings, format)?;
+    Ok(report)
 }
 
 fn show(report: &EvalReport, timings: &[TimingRow], format: TableFormat) -> anyhow::Result<()> {
@@ -130,13 +141,26 @@ pub fn merge(args: &MergeArgs) -> anyhow::Result<Outcome> {
     }
     let dir = EvalDir::open(&args.out, &info)?;
     dir.write_records(&records)?;
-    let mut failed = Vec::new();
+    let (mut failed, mut not_run) = (Vec::new(), None);
     for part in &parts {
         part.copy_into(&dir)?;
         failed.extend(part.failed.clone());
+        if let Some(more) = &part.not_run {
+            not_run.get_or_insert_with(Vec::new).extend(more.clone());
+        }
     }
-    finish(&dir, failed, args.price, args.format)?;
+    finish(&dir, failed, not_run.as_deref(), (args.price, args.format))?;
     Ok(Outcome::Done)
+}
+
+/// What failed in a finished evaluation.
+pub fn failed_of(record: &RunRecord, path: &Path) -> anyhow::Result<Vec<Failure>> {
+    let shown = path.display();
+    let Some(metrics) = &record.metrics else {
+        bail!("`{shown}` is not finished\nhint: the command that began it resumes it");
+    };
+    let failed = metrics.get("failed").cloned().unwrap_or(Value::Array(Vec::new()));
+    serde_json::from_value(failed).with_context(|| format!("reading what failed in `{shown}`"))
 }
 
 /// A finished part of an evaluation.
@@ -147,6 +171,9 @@ struct Part {
     /// What was selected.
     records: Vec<RecordRow>,
     failed: Vec<Failure>,
+    verdicts: Vec<VerdictRow>,
+    /// Instances whose tests could not be run, where tests were asked for.
+    not_run: Option<Vec<Failure>>,
 }
 
 impl Part {
@@ -158,14 +185,14 @@ impl Part {
             "`{shown}` is a run of `sorft {}`; one of `sorft eval` was wanted",
             record.info.command
         );
-        let Some(metrics) = &record.metrics else {
-            bail!("`{shown}` is not finished\nhint: the command that began it resumes it");
-        };
-        let failed = metrics.get("failed").cloned().unwrap_or(Value::Array(Vec::new()));
-        let failed = serde_json::from_value(failed)
-            .with_context(|| format!("reading what failed in `{shown}`"))?;
+        let failed = failed_of(&record, path)?;
+        let verification = record.metrics.as_ref().and_then(|known| known.get("verification"));
+        let not_run = verification.and_then(|known| known.get("not_run")).cloned();
+        let not_run = not_run.map(serde_json::from_value).transpose();
+        let not_run = not_run.with_context(|| format!("reading what was not run in `{shown}`"))?;
         let (instances, records) = (read_instances(path)?, read_records(path)?);
-        Ok(Self { path: path.to_owned(), record, instances, records, failed })
+        let verdicts = read_verdicts(path)?;
+        Ok(Self { path: path.to_owned(), record, instances, records, failed, verdicts, not_run })
     }
 
     /// Parts must have been asked the same in all but their instances.
@@ -208,7 +235,11 @@ impl Part {
             run.append_timing(row)?;
         }
         for row in self.instances.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            dir.append_instance(row)?;
+            // Verdicts have rows of their own.
+            dir.append_instance(&InstanceRow { resolved: None, ..row.clone() })?;
+        }
+        for row in self.verdicts.iter().filter(|row| !done.contains(row.instance.as_str())) {
+            dir.append_verdict(row)?;
         }
         for row in record.predictions.iter().filter(|row| !done.contains(row.instance_id.as_str()))
         {

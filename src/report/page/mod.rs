@@ -15,6 +15,7 @@ use crate::report::page::content::Page;
 use crate::run::directory::RunRecord;
 use crate::run::instance_row::InstanceRow;
 use crate::run::record_row::RecordRow;
+use crate::run::verdict_row::VerdictRow;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -25,6 +26,8 @@ pub struct Run<'a> {
     pub record: &'a RunRecord,
     pub instances: &'a [InstanceRow],
     pub records: &'a [RecordRow],
+    /// What the records' tests say, where they were run.
+    pub verdicts: &'a [VerdictRow],
 }
 
 /// The page of a run, whole or unfinished.
@@ -133,8 +136,13 @@ mod tests {
         };
         let records = [RecordRow::new([hostile, hostile, hostile, hostile, hostile])];
         let instances = [instance(hostile, hostile, items(1, 1, &[Some(1)]), true)];
-        let page = render_page(&Run { record: &record, instances: &instances, records: &records })
-            .unwrap();
+        let page = render_page(&Run {
+            record: &record,
+            instances: &instances,
+            records: &records,
+            verdicts: &[],
+        })
+        .unwrap();
         assert_eq!(page.matches("<script").count(), 1);
         assert_eq!(page.matches("<img").count(), 0);
         assert!(!page.contains("onerror=alert(1)>") && !page.contains("\u{202e}"));

@@ -10,6 +10,7 @@ use crate::report::page::content::clean;
 use crate::run::instance_row::{InstanceRow, StageRow, TRUE_INPUTS};
 use crate::run::record_row::RecordRow;
 use crate::run::row::{CallOutcome, CandidateRow, TrajectoryRow};
+use crate::run::verdict_row::{TestOutcome, VerdictRow};
 
 #[derive(Serialize)]
 pub(super) struct Instance {
@@ -21,6 +22,8 @@ pub(super) struct Instance {
     /// Divided by `|`, for the filter.
     pub(super) reasons: String,
     verdict: String,
+    /// What the record's tests say; empty where they were not run.
+    tests: String,
     figures: Vec<Vec<String>>,
     tree: Vec<TreeFile>,
     issue: String,
@@ -57,6 +60,29 @@ struct DiffLine {
     text: String,
 }
 
+/// What the tests say of a prediction, in words.
+fn words_of_tests(row: &VerdictRow) -> String {
+    let (mended, kept) = (row.fail_to_pass, row.pass_to_pass);
+    let counts = match mended.expected {
+        // The harness tells no counts.
+        0 => String::new(),
+        _ => format!(
+            " ({} of {} tests mended, {} of {} kept)",
+            mended.passed, mended.expected, kept.passed, kept.expected
+        ),
+    };
+    let words = match row.outcome {
+        TestOutcome::Resolved => "resolved".to_owned(),
+        TestOutcome::NotResolved => format!("not resolved: {}", row.reason),
+        TestOutcome::Unverifiable => format!("unverifiable: {}", row.reason),
+    };
+    let failing = match row.failing.as_slice() {
+        [] => String::new(),
+        names => format!("; failing: {}", names.join(", ")),
+    };
+    format!("Tests: {words}{counts}{failing}")
+}
+
 pub(super) fn instances(run: &Run<'_>) -> Vec<Instance> {
     let record = run.record;
     let mut ids: BTreeSet<&str> = BTreeSet::new();
@@ -66,6 +92,8 @@ pub(super) fn instances(run: &Run<'_>) -> Vec<Instance> {
         run.instances.iter().map(|row| (row.instance.as_str(), row)).collect();
     let records: BTreeMap<&str, &RecordRow> =
         run.records.iter().map(|row| (row.instance.as_str(), row)).collect();
+    let tests: BTreeMap<&str, &VerdictRow> =
+        run.verdicts.iter().map(|row| (row.instance.as_str(), row)).collect();
     let mut calls: BTreeMap<&str, Vec<&TrajectoryRow>> = BTreeMap::new();
     for row in &record.trajectory {
         calls.entry(&row.instance).or_default().push(row);
@@ -88,15 +116,17 @@ pub(super) fn instances(run: &Run<'_>) -> Vec<Instance> {
             let calls = calls.get(id).map(Vec::as_slice).unwrap_or_default();
             let gold = known.map(|record| record.gold_patch.as_str()).unwrap_or_default();
             let lost = row.map_or("", lost_at);
-            let is_good = row.is_some() && lost.is_empty();
+            let resolved = tests.get(id).and_then(|row| row.resolved());
+            let is_good = resolved.unwrap_or(row.is_some() && lost.is_empty());
             Instance {
                 id: clean(id),
                 repo: clean(known.map(|record| record.repo.as_str()).unwrap_or_default()),
                 lost,
-                state: state_words(row, lost),
+                state: state_words(row, lost, tests.get(id).copied()),
                 class: if is_good { "good" } else { "bad" },
                 reasons: reasons(calls),
                 verdict: clean(verdict.unwrap_or_default()),
+                tests: tests.get(id).map(|row| clean(&words_of_tests(row))).unwrap_or_default(),
                 figures: row.map(figures).unwrap_or_default(),
                 tree: tree(calls, gold),
                 issue: clean(known.map(|record| record.issue.as_str()).unwrap_or_default()),
@@ -119,10 +149,15 @@ fn lost_at(row: &InstanceRow) -> &'static str {
     }
 }
 
-fn state_words(row: Option<&InstanceRow>, lost: &str) -> String {
+fn state_words(row: Option<&InstanceRow>, lost: &str, tests: Option<&VerdictRow>) -> String {
+    match (row, lost, tests.map(|row| row.outcome)) {
+        (_, _, Some(TestOutcome::Resolved)) => return "resolved".to_owned(),
+        (None, _, Some(TestOutcome::NotResolved)) => return "not resolved".to_owned(),
+        (None, _, Some(TestOutcome::Unverifiable)) => return "unverifiable".to_owned(),
+        _ => {}
+    }
     match (row, lost) {
         (None, _) => "not evaluated".to_owned(),
-        (Some(row), "") if row.resolved == Some(true) => "resolved".to_owned(),
         (Some(_), "") => "hit at every stage".to_owned(),
         (Some(_), "not applied" | "not resolved") => lost.to_owned(),
         (Some(_), lost) => format!("lost at {lost}"),

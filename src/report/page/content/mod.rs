@@ -12,7 +12,9 @@ use crate::report::failure::Failure;
 use crate::report::page::Run;
 use crate::report::page::content::chart::{Chart, charts};
 use crate::report::page::content::instance::{Instance, instances};
-use crate::report::tables::{DEFINITIONS, named_tables};
+use crate::report::table::Table;
+use crate::report::tables::{DEFINITIONS, TESTS, named_tables};
+use crate::report::verification::{TEST_DEFINITIONS, Verification};
 
 #[derive(Serialize)]
 pub(super) struct Page {
@@ -20,7 +22,7 @@ pub(super) struct Page {
     subtitle: String,
     charts: Vec<Chart>,
     tables: Vec<PageTable>,
-    definitions: &'static str,
+    definitions: String,
     failed: Vec<Failure>,
     repos: BTreeSet<String>,
     losts: BTreeSet<&'static str>,
@@ -42,8 +44,10 @@ impl Page {
         let failed = metrics.and_then(|metrics| metrics.get("failed")).cloned();
         let failed: Vec<Failure> =
             failed.and_then(|failed| serde_json::from_value(failed).ok()).unwrap_or_default();
-        let report = (!run.instances.is_empty())
-            .then(|| EvalReport::new(&info.model, run.instances, None, failed.clone()));
+        let report = (!run.instances.is_empty()).then(|| {
+            let report = EvalReport::new(&info.model, run.instances, None, failed.clone());
+            EvalReport { verification: verification(run), ..report }
+        });
         let instances = instances(run);
         let state = if metrics.is_some() { "finished" } else { "not finished" };
         Self {
@@ -55,8 +59,17 @@ impl Page {
                 instances.len()
             )),
             charts: report.iter().flat_map(charts).collect(),
-            tables: report.iter().flat_map(page_tables).collect(),
-            definitions: if report.is_some() { DEFINITIONS } else { "" },
+            tables: match &report {
+                Some(report) => page_tables(named_tables(report)),
+                None => {
+                    let tests = verification(run);
+                    page_tables(tests.iter().map(|tests| (TESTS, tests.table())).collect())
+                }
+            },
+            definitions: report.as_ref().map_or_else(String::new, |report| {
+                let tests = report.verification.as_ref().map_or("", |_| TEST_DEFINITIONS);
+                format!("{DEFINITIONS}{tests}")
+            }),
             failed: failed
                 .into_iter()
                 .map(|one| Failure { instance: clean(&one.instance), reason: clean(&one.reason) })
@@ -73,9 +86,26 @@ impl Page {
     }
 }
 
-fn page_tables(report: &EvalReport) -> Vec<PageTable> {
-    let tables = named_tables(report).into_iter();
+/// What the tests say, with the reasons that the run's metrics give where they could not be run.
+fn verification(run: &Run<'_>) -> Option<Verification> {
+    let known = run.record.metrics.as_ref().and_then(|metrics| {
+        serde_json::from_value(metrics.get("verification")?.get("not_run")?.clone()).ok()
+    });
+    let not_run: Vec<Failure> = known.unwrap_or_default();
+    let mut instances: Vec<(&str, &str)> =
+        run.instances.iter().map(|row| (row.instance.as_str(), row.repo.as_str())).collect();
+    if instances.is_empty() {
+        // Predictions of others, which were verified and nothing else.
+        let records = run.records.iter();
+        instances = records.map(|row| (row.instance.as_str(), row.repo.as_str())).collect();
+    }
+    (!run.verdicts.is_empty() || !not_run.is_empty())
+        .then(|| Verification::new(&instances, run.verdicts, &not_run))
+}
+
+fn page_tables(tables: Vec<(&'static str, Table)>) -> Vec<PageTable> {
     tables
+        .into_iter()
         .map(|(title, table)| PageTable {
             title,
             head: table.head.iter().map(|cell| clean(cell)).collect(),
