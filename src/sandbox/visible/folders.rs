@@ -112,3 +112,7 @@ pub(super) const SECRET_FOLDERS: &[&str] = &[
 /// Folders of the machine of which only what is listed above is shown.
 pub(super) const MACHINE_FOLDERS: [&str; 7] =
     ["/etc", "/var", "/run", "/proc", "/sys", "/dev", "/boot"];
+
+/// Where the machine keeps its own programs: a home that holds one of them, as `/` in a container
+/// does, is nobody's alone and hides nothing.
+pub(super) const PROGRAM_FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/usr/sbin"];

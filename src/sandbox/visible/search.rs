@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::sandbox::plan::{Content, Mount};
 use crate::sandbox::visible::Visible;
 use crate::sandbox::visible::folders::{
-    MACHINE_FOLDERS, PREFIX_MARKS, PREFIX_PARTS, SECRET_FOLDERS, SYSTEM_FILES, SYSTEM_FOLDERS,
-    TOOL_CHAINS,
+    MACHINE_FOLDERS, PREFIX_MARKS, PREFIX_PARTS, PROGRAM_FOLDERS, SECRET_FOLDERS, SYSTEM_FILES,
+    SYSTEM_FOLDERS, TOOL_CHAINS,
 };
 use crate::sandbox::{SandboxOptions, is_inside};
 
@@ -36,6 +36,7 @@ impl<'a> Search<'a> {
             }
         }
         let home = options.environment.get("HOME").map(PathBuf::from);
+        let home = home.filter(|home| home.is_absolute());
         Self {
             environment: &options.environment,
             home: home.map(|home| home.canonicalize().unwrap_or(home)),
@@ -182,10 +183,18 @@ impl<'a> Search<'a> {
 
     /// Whether a path is visible without being added: of the system, or of the repository.
     fn is_shown(&self, path: &Path) -> bool {
-        let in_home = self.home.as_deref().is_some_and(|home| path.starts_with(home));
+        let in_home = self.private_home().is_some_and(|home| path.starts_with(home));
         let of_repository = self.root != Path::new("/") && path.starts_with(self.root);
         let of_link = self.links.iter().any(|(link, _)| path.starts_with(link));
         of_repository || (!in_home && (is_inside(path, &self.system) || of_link))
+    }
+
+    /// The home, where it is the user's own and not a folder of the machine.
+    fn private_home(&self) -> Option<&Path> {
+        let home = self.home.as_deref()?;
+        let is_of_machine =
+            PROGRAM_FOLDERS.iter().any(|folder| Path::new(folder).starts_with(home));
+        (!is_of_machine).then_some(home)
     }
 
     fn found_folders(&self) -> Vec<PathBuf> {
@@ -196,7 +205,7 @@ impl<'a> Search<'a> {
         let etc = SYSTEM_FILES.iter().map(|name| Path::new("/etc").join(name));
         let mut system: Vec<Mount> = self.system.iter().map(Mount::read_only).collect();
         system.extend(etc.filter(|path| path.exists()).map(Mount::read_only));
-        if let Some(home) = self.home.filter(|home| is_inside(home, &self.system)) {
+        if let Some(home) = self.private_home().filter(|home| is_inside(home, &self.system)) {
             system.push(Mount { content: Content::Empty, ..Mount::read_only(home) });
         }
         let mut tools: Vec<Mount> = Vec::new();

@@ -52,10 +52,8 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-fn shown(path: &str, command: &str) -> Vec<String> {
-    let home = home();
-    let text = home.path().canonicalize().unwrap().to_str().unwrap().to_owned();
-    let options = SandboxOptions {
+fn options(environment: BTreeMap<String, String>) -> SandboxOptions {
+    SandboxOptions {
         helper: PathBuf::new(),
         limits: Limits {
             seconds: 1,
@@ -64,17 +62,42 @@ fn shown(path: &str, command: &str) -> Vec<String> {
             disk_bytes: 1,
             output_bytes: 1,
         },
-        environment: BTreeMap::from([
+        environment,
+        extra_variables: Vec::new(),
+        extra_folders: Vec::new(),
+    }
+}
+
+fn shown(path: &str, command: &str) -> Vec<String> {
+    let home = home();
+    let text = home.path().canonicalize().unwrap().to_str().unwrap().to_owned();
+    let options = SandboxOptions {
+        extra_folders: vec![Path::new(&text).join(".ssh"), PathBuf::from(&text)],
+        ..options(BTreeMap::from([
             ("HOME".to_owned(), text.clone()),
             ("PATH".to_owned(), path.replace('~', &text)),
-        ]),
-        extra_variables: Vec::new(),
-        extra_folders: vec![Path::new(&text).join(".ssh"), PathBuf::from(&text)],
+        ]))
     };
     let root = Path::new(&text).join("work/repo");
     let visible = Visible::find(&options, &command.replace('~', &text), &root);
     let of_home = |mount: &Mount| Some(format!("~{}", mount.target.to_str()?.strip_prefix(&text)?));
     visible.tools.iter().filter_map(of_home).collect()
+}
+
+/// In a container `HOME` is often the root of the machine, or nothing.
+#[test]
+fn a_home_that_is_the_machine_itself_hides_nothing() {
+    let with_home = |home: Option<&str>| {
+        let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
+        let home = home.map(|home| ("HOME".to_owned(), home.to_owned()));
+        let options = options(BTreeMap::from_iter([path].into_iter().chain(home)));
+        Visible::find(&options, "true", Path::new("/nowhere"))
+    };
+    let without = with_home(None);
+    assert_eq!(without.tools, []);
+    for home in ["", "/", "//", "/usr", "/usr/bin", "/bin", "relative", "/nonexistent"] {
+        assert_eq!(with_home(Some(home)), without, "HOME={home}");
+    }
 }
 
 #[test]
