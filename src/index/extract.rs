@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use tree_sitter::{Node, ParseOptions, Parser, QueryCursor, StreamingIterator};
+use tree_sitter::{Node, ParseOptions, Parser, QueryCursor, StreamingIterator, Tree};
 
 use crate::index::language::{Role, Rules};
 use crate::index::outline::{LineSpan, Outline, Place, Symbol, SymbolKind};
@@ -22,14 +22,12 @@ pub(super) fn outline_of(rules: &Rules, text: &Text) -> Outline {
 /// The outline, and how many nodes of the tree were looked at for it.
 fn read_outline(rules: &Rules, text: &Text) -> (Outline, usize) {
     let mut outline = Outline { n_lines: text.n_lines() as u32, ..Outline::default() };
-    let Some(tree) = parse(&rules.grammar, text) else {
+    let Some((tree, errors)) = read_tree(rules, text) else {
         outline.n_errors = 1;
         return (outline, 0);
     };
     let root = tree.root_node();
-    if root.has_error() {
-        outline.n_errors = count_errors(root);
-    }
+    outline.n_errors = errors.len() as u32;
     let mut walk = Walk {
         rules,
         text,
@@ -50,11 +48,34 @@ fn read_outline(rules: &Rules, text: &Text) -> (Outline, usize) {
     (outline, n_nodes)
 }
 
+/// The lines, from 1, at which a text cannot be read, one for each error.
+pub(super) fn syntax_errors(rules: &Rules, text: &Text) -> Vec<u32> {
+    read_tree(rules, text).map_or_else(|| vec![1], |(_, errors)| errors)
+}
+
+/// The tree of a text and the lines of its errors; `None` where the parser gave up. What the
+/// grammar cannot read is read a second time where the language knows a plainer form of the text.
+fn read_tree(rules: &Rules, text: &Text) -> Option<(Tree, Vec<u32>)> {
+    let content = text.content();
+    let tree = parse(&rules.grammar, content)?;
+    let errors = find_errors(tree.root_node());
+    if errors.is_empty() {
+        return Some((tree, errors));
+    }
+    let plainer = rules.plainer.and_then(|plainer| plainer(content));
+    let second = plainer.and_then(|bytes| parse(&rules.grammar, bytes));
+    let second = second.map(|tree| (find_errors(tree.root_node()), tree));
+    match second {
+        Some((fewer, tree)) if fewer.len() < errors.len() => Some((tree, fewer)),
+        _ => Some((tree, errors)),
+    }
+}
+
 /// The syntax tree of a text; `None` where the parser gave up.
-pub(super) fn parse(grammar: &tree_sitter::Language, text: &Text) -> Option<tree_sitter::Tree> {
+pub(super) fn parse(grammar: &tree_sitter::Language, text: impl AsRef<[u8]>) -> Option<Tree> {
     let mut parser = Parser::new();
     parser.set_language(grammar).ok()?;
-    let bytes = text.content().as_bytes();
+    let bytes = text.as_ref();
     // Recovery from errors can take time that grows with the square of the length. The parser
     // asks at regular counts of its steps, so that giving up does not depend on the clock.
     let mut n_left = 20_000 + bytes.len() / 8;
@@ -66,18 +87,20 @@ pub(super) fn parse(grammar: &tree_sitter::Language, text: &Text) -> Option<tree
     parser.parse_with_options(&mut |at, _| bytes.get(at..).unwrap_or_default(), None, Some(options))
 }
 
-fn count_errors(root: Node<'_>) -> u32 {
+fn find_errors(root: Node<'_>) -> Vec<u32> {
     let mut cursor = root.walk();
-    let mut n_errors = 0;
+    let mut lines = Vec::new();
     loop {
         let node = cursor.node();
-        n_errors += u32::from(node.is_error() || node.is_missing());
+        if node.is_error() || node.is_missing() {
+            lines.push(node.start_position().row as u32 + 1);
+        }
         if node.has_error() && cursor.goto_first_child() {
             continue;
         }
         while !cursor.goto_next_sibling() {
             if !cursor.goto_parent() {
-                return n_errors;
+                return lines;
             }
         }
     }

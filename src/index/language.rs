@@ -25,6 +25,7 @@ use std::sync::OnceLock;
 use sha1::{Digest, Sha1};
 use tree_sitter::Query;
 
+use crate::index::plainer::rename_attributes;
 use crate::repo::path::RepoPath;
 
 /// A language with a grammar.
@@ -37,7 +38,12 @@ pub struct Language {
     pub file_names: &'static [&'static str],
     grammar: fn() -> tree_sitter::Language,
     query: &'static str,
+    plainer: Option<Plainer>,
 }
+
+/// Writes a text that its grammar cannot read in a plainer form of the same length and lines;
+/// `None` where nothing is known that could be plainer.
+type Plainer = fn(&str) -> Option<Vec<u8>>;
 
 pub static LANGUAGES: &[Language] = &[
     Language {
@@ -46,6 +52,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &["SConstruct", "SConscript", "wscript"],
         grammar: || tree_sitter_python::LANGUAGE.into(),
         query: include_str!("queries/python.scm"),
+        plainer: None,
     },
     Language {
         name: "javascript",
@@ -56,6 +63,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/javascript.scm")
         ),
+        plainer: Some(rename_attributes),
     },
     Language {
         name: "typescript",
@@ -66,6 +74,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/typescript.scm")
         ),
+        plainer: None,
     },
     Language {
         name: "tsx",
@@ -76,6 +85,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/typescript.scm")
         ),
+        plainer: None,
     },
     Language {
         name: "rust",
@@ -83,6 +93,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_rust::LANGUAGE.into(),
         query: include_str!("queries/rust.scm"),
+        plainer: None,
     },
     Language {
         name: "go",
@@ -90,6 +101,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_go::LANGUAGE.into(),
         query: include_str!("queries/go.scm"),
+        plainer: None,
     },
     Language {
         name: "java",
@@ -97,6 +109,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_java::LANGUAGE.into(),
         query: include_str!("queries/java.scm"),
+        plainer: None,
     },
     Language {
         name: "c",
@@ -104,6 +117,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_c::LANGUAGE.into(),
         query: include_str!("queries/c.scm"),
+        plainer: None,
     },
     Language {
         name: "cpp",
@@ -114,6 +128,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_cpp::LANGUAGE.into(),
         query: concat!(include_str!("queries/c.scm"), include_str!("queries/cpp.scm")),
+        plainer: None,
     },
     Language {
         name: "ruby",
@@ -121,6 +136,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &["Rakefile", "Gemfile", "Guardfile", "Vagrantfile", "Podfile", "Capfile"],
         grammar: || tree_sitter_ruby::LANGUAGE.into(),
         query: include_str!("queries/ruby.scm"),
+        plainer: None,
     },
     Language {
         name: "php",
@@ -128,6 +144,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_php::LANGUAGE_PHP.into(),
         query: include_str!("queries/php.scm"),
+        plainer: None,
     },
 ];
 
@@ -174,6 +191,7 @@ pub(super) enum Role {
 pub(super) struct Rules {
     pub(super) grammar: tree_sitter::Language,
     pub(super) query: Query,
+    pub(super) plainer: Option<Plainer>,
     /// By the index of a capture.
     pub(super) roles: Vec<Role>,
     /// By the id of a node kind: whether some pattern starts with it.
@@ -199,7 +217,7 @@ struct Entry {
 }
 
 /// Changes when outlines come out differently for other reasons than a query file.
-const OUTLINE_VERSION: u32 = 2;
+const OUTLINE_VERSION: u32 = 3;
 
 impl RuleBook {
     /// Files of other languages than `wanted` (by name; none means all) have no rules.
@@ -280,7 +298,7 @@ fn compile(language: &Language) -> Result<Rules, String> {
             return Err(format!("the grammar has no node `{}`", &kind[..end]));
         }
     }
-    Ok(Rules { grammar, query, roles, starts, precedes })
+    Ok(Rules { grammar, query, plainer: language.plainer, roles, starts, precedes })
 }
 
 fn role_of(capture: &str) -> Result<Role, String> {

@@ -13,6 +13,7 @@ pub mod tree;
 mod extract;
 #[cfg(test)]
 mod outline_examples;
+mod plainer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -160,6 +161,13 @@ impl Index {
 /// The outline of one text, whatever snapshot it belongs to: a file as an edit would leave it.
 pub fn outline_of(path: &RepoPath, text: &Text) -> Outline {
     outline_by(language::of_path(path), text, &RuleBook::new(&[]))
+}
+
+/// The lines, from 1, at which the syntax of a text cannot be read, one for each error.
+pub fn syntax_errors(path: &RepoPath, text: &Text) -> Vec<u32> {
+    let rules = RuleBook::new(&[]);
+    let language = language::of_path(path);
+    language.map_or_else(Vec::new, |language| extract::syntax_errors(rules.rules(language), text))
 }
 
 fn outline_by(language: Option<&'static Language>, text: &Text, rules: &RuleBook) -> Outline {

@@ -13,7 +13,7 @@ use crate::repo::text::Text;
 /// language has a grammar, else over the lines that are not blank.
 pub fn normal_form(path: &RepoPath, text: &Text) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    let tree = of_path(path).and_then(|language| parse(&language.grammar(), text));
+    let tree = of_path(path).and_then(|language| parse(&language.grammar(), text.content()));
     match tree {
         Some(tree) => hash_tree(&mut tree.walk(), text.content().as_bytes(), &mut hasher),
         None => {

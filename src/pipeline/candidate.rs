@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::diff::change::FileChange;
 use crate::diff::render::render;
 use crate::index::normal_form::normal_form;
-use crate::index::outline_of;
+use crate::index::syntax_errors;
 use crate::repo::path::RepoPath;
 use crate::repo::text::Text;
 use crate::sandbox::verdict::Verdict;
@@ -172,6 +172,30 @@ fn form_of(changes: &[FileChange]) -> Form {
     form
 }
 
+/// The first line of a file that cannot be read after a change, though it could be before.
+fn find_new_error<'a>(
+    before: Option<&(RepoPath, Text)>,
+    after: Option<&'a (RepoPath, Text)>,
+) -> Option<(&'a RepoPath, usize)> {
+    let (path, text) = after?;
+    let known = before.map_or_else(Vec::new, |(path, text)| syntax_errors(path, text));
+    let found = syntax_errors(path, text);
+    if found.len() <= known.len() {
+        return None;
+    }
+    // An error that was there before stands in a line of the same text.
+    let line_of = |text: &Text, line: u32| text.line(line as usize - 1).to_owned();
+    let mut texts: Vec<String> = before
+        .map_or_else(Vec::new, |(_, text)| known.iter().map(|at| line_of(text, *at)).collect());
+    let is_new = |at: &&u32| {
+        let text = line_of(text, **at);
+        let known = texts.iter().position(|known| *known == text);
+        known.map(|idx| texts.swap_remove(idx)).is_none()
+    };
+    let first = found.iter().find(is_new).or(found.first())?;
+    Some((path, *first as usize))
+}
+
 /// Why a patch may not be used: it breaks the syntax of a file, or changes comments and layout
 /// alone.
 fn find_refusal(changes: &[FileChange]) -> Option<String> {
@@ -181,16 +205,8 @@ fn find_refusal(changes: &[FileChange]) -> Option<String> {
             state.and_then(|state| Some((state.path.clone(), Text::decode(&state.bytes).ok()?)))
         };
         let (before, after) = (text(change.before()), text(change.after()));
-        let n_errors = |side: &Option<(RepoPath, Text)>| {
-            side.as_ref().map_or(0, |(path, text)| outline_of(path, text).n_errors)
-        };
-        let (n_before, n_after) = (n_errors(&before), n_errors(&after));
-        if n_before < n_after {
-            return Some(format!(
-                "`{}` has {} syntax errors more",
-                change.path(),
-                n_after - n_before
-            ));
+        if let Some((path, line)) = find_new_error(before.as_ref(), after.as_ref()) {
+            return Some(format!("it breaks the syntax of `{path}` from line {line} on"));
         }
         let form = |side: &Option<(RepoPath, Text)>| {
             side.as_ref().map(|(path, text)| normal_form(path, text))
@@ -198,4 +214,35 @@ fn find_refusal(changes: &[FileChange]) -> Option<String> {
         changes_code |= form(&before) != form(&after) || before.is_none() != after.is_none();
     }
     (!changes_code).then(|| "only comments or layout change".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, before: &str, after: &str, refusal: Option<&str>) {
+        let path = RepoPath::parse(path).unwrap();
+        let text = |text: &str| (path.clone(), Text::decode(text.as_bytes()).unwrap());
+        let found = find_new_error(Some(&text(before)), Some(&text(after)));
+        let found = found.map(|(path, line)| format!("{path}:{line}"));
+        assert_eq!(found.as_deref(), refusal, "{after}");
+    }
+
+    #[test]
+    fn the_line_of_the_first_new_error_is_named() {
+        check("a.py", "a = 1\n", "a = 1\nb = (\nc = 2 2\n", Some("a.py:2"));
+        check("a.py", "a = (\n", "a = (\n", None);
+        // What was wrong before is not what the patch broke.
+        let known = "int f() { return 1 1; }\n";
+        check("a.c", known, &format!("{known}int g() {{ return 2 2; }}\n"), Some("a.c:2"));
+        check("a.c", known, &format!("int g() {{ return 2; }}\n{known}"), None);
+    }
+
+    #[test]
+    fn attributes_of_elements_with_reserved_names_are_no_errors() {
+        let before = "const A = () => <label>hi</label>;\n";
+        check("a.jsx", before, "const A = () => <label for=\"y\" class=\"x\">hi</label>;\n", None);
+        check("a.jsx", before, "const A = () => <label for=\"y\">hi</label;\n", Some("a.jsx:1"));
+    }
 }
