@@ -20,7 +20,7 @@ use crate::commands::run_folder::{INSTANCE, open_run, record, with_resume_hint};
 use crate::commands::sandbox::{open_sandbox, sandbox_options};
 use crate::commands::settings::{Surroundings, work_flags};
 use crate::commands::stage_clock::StageClock;
-use crate::commands::work::{Work, WorkArgs};
+use crate::commands::work::{Work, WorkArgs, max_time};
 use crate::index::Index;
 use crate::pipeline::calls::Calls;
 use crate::pipeline::judge::{Judge, JudgeOptions};
@@ -134,8 +134,11 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let likely = |issue: &str| show_likely_places(&index, issue, &view);
     // They come before anything that takes time.
     let ranking = given.as_deref().map(likely);
-    let judge = test.map(|command| open_judge(args, command, &surroundings, &index, &view));
-    let judge = judge.transpose()?;
+    let deadline = max_time(surroundings.config()).map(|limit| began + limit);
+    let until = Bench { judge: None, deadline };
+    let open = |command| open_judge(args, command, &surroundings, &index, &until, &view);
+    // Nothing where the time is up before the unchanged code is judged.
+    let judge = test.map(open).transpose()?.flatten();
     let (issue, ranking) = match (given, ranking) {
         (Some(issue), Some(ranking)) => (issue, ranking),
         _ => {
@@ -160,7 +163,6 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         view.hear(progress);
     };
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
-    let deadline = work.settings.max_time.map(|limit| began + limit);
     let bench = Bench { judge: judge.as_ref(), deadline };
     let Work { settings, stages, context } = &work;
     let solution = run_until_interrupted(async {
@@ -192,17 +194,19 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     hand_over(args, &handed, &view)
 }
 
-/// Runs the tests on the unchanged code, and says what they can judge.
+/// Runs the tests on the unchanged code, and says what they can judge; `None` where the time is
+/// up first.
 fn open_judge(
     args: &FixArgs,
     command: &str,
     surroundings: &Surroundings,
     index: &Arc<Index>,
+    clock: &Bench<'_>,
     view: &ProgressView,
-) -> anyhow::Result<Judge> {
+) -> anyhow::Result<Option<Judge>> {
     view.now(&format!("tests: `{command}` on the unchanged code"));
     let sandbox = sandbox_options(surroundings)?;
-    let judge = run_until_interrupted(async {
+    let opening = async {
         let sandbox = open_sandbox(sandbox, args.test.unsafe_no_sandbox).await?;
         let options = JudgeOptions {
             sandbox,
@@ -212,14 +216,25 @@ fn open_judge(
             allow_test_edits: args.test.allow_test_edits,
         };
         Judge::open(Arc::clone(index), options).await
-    })?;
-    view.say(&format!("tests      {}", judge.describe_baseline()));
+    };
+    let judge = run_until_interrupted(async { clock.within(opening).await.transpose() })?;
+    view.say(&match &judge {
+        Some(judge) => format!("tests      {}", judge.describe_baseline()),
+        None => format!("tests      `{command}` on the unchanged code: {OUT_OF_TIME}"),
+    });
     Ok(judge)
 }
 
+const OUT_OF_TIME: &str = "stopped, the time of `--max-time` is up";
+
 /// The failing log of the tests, as the issue.
 fn issue_of_log(judge: Option<&Judge>) -> anyhow::Result<String> {
-    let judge = judge.context("there is neither an issue nor a test command")?;
+    let judge = judge.with_context(|| {
+        format!(
+            "the log of the tests was to be the issue, but they were {OUT_OF_TIME}\n\
+             hint: allow more time, or describe what is wrong with `--issue` or `--issue-text`"
+        )
+    })?;
     ensure!(
         !judge.baseline_passes(),
         "there is nothing to fix: `{}` passes on the unchanged code\n\

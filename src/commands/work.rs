@@ -181,6 +181,11 @@ async fn try_speed(engine: &dyn Generate) -> anyhow::Result<Speed> {
     })
 }
 
+/// How long a run may take, if there is a limit.
+pub fn max_time(config: &Config) -> Option<Duration> {
+    (0 < config.max_time).then(|| Duration::from_secs(config.max_time))
+}
+
 /// How much work a run may do on this engine.
 pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) -> Settings {
     let effort = match config.effort {
@@ -193,7 +198,6 @@ pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) 
     settings.rerank = config.rerank == Rerank::Likelihood;
     settings.seed = config.seed;
     settings.min_votes = config.min_votes;
-    settings.max_time = (0 < config.max_time).then(|| Duration::from_secs(config.max_time));
     if let Some(samples) = sampling.samples {
         settings.edit_samples = samples as usize;
     }

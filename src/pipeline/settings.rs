@@ -1,7 +1,5 @@
 //! How much work one issue may cost.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 /// Presets of [`Settings`].
@@ -44,9 +42,6 @@ pub struct Settings {
     pub top_p: f64,
     /// Samples that must agree on a patch that no test has judged.
     pub min_votes: u32,
-    /// No new model call or test run starts after this long.
-    #[serde(skip)]
-    pub max_time: Option<Duration>,
     pub seed: u64,
 }
 
@@ -69,7 +64,6 @@ impl Settings {
             temperature: 0.8,
             top_p: 0.95,
             min_votes: 2,
-            max_time: None,
             seed: 0,
         }
     }

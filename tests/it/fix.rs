@@ -5,7 +5,7 @@ use std::process::Output;
 
 use expect_test::{Expect, expect};
 
-use crate::machine::{Machine, RIGHT, manifest, script, stderr, stdout};
+use crate::machine::{Machine, RIGHT, check_said, manifest, script, stderr, stdout};
 use crate::server::Server;
 
 const WRONG: &str = "```\n### timesheet/durations.py\n<<<<<<< SEARCH\n    seconds = 0\n=======\n    seconds = 3600\n>>>>>>> REPLACE\n```\n";
@@ -209,4 +209,17 @@ fn tests_that_cannot_start_stop_the_run() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("the tests cannot start"), "{}", stderr(&output));
     assert_eq!(server.n_calls(), 0);
+}
+
+#[test]
+fn the_time_limit_holds_for_the_tests_of_the_unchanged_code() {
+    let machine = Machine::new();
+    let server = Server::start(script(vec![RIGHT]));
+    let test = ["--max-time", "1", "--test", "sleep 100; false"];
+    let output = machine.fix(&server, &test);
+    check_said(&output, 1, &["the time of `--max-time` is up", "no patch: the time was up"]);
+    assert_eq!(server.n_calls(), 0);
+    let output =
+        machine.sorft(&[&["fix", "repo", "--endpoint", &server.url()], &test[..]].concat());
+    check_said(&output, 2, &["the log of the tests was to be the issue", "hint: allow more time"]);
 }
