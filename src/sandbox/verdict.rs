@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::sandbox::runner::{Summary, read_summary};
+use crate::sandbox::runner::{Summary, find_obstacle, read_summary};
 use crate::sandbox::{End, Execution};
 
 /// One run of the test command, understood as far as its output allows.
@@ -45,7 +45,11 @@ pub fn read_outcome(execution: &Execution) -> Reading {
             Reading::Tests(summary)
         }
         Some(Ok(summary)) => Reading::Tests(summary),
-        None => Reading::StatusOnly { succeeded: status == 0 },
+        None if status == 0 => Reading::StatusOnly { succeeded: true },
+        None => match find_obstacle(&text) {
+            Some(reason) => Reading::CannotStart(reason.to_owned()),
+            None => Reading::StatusOnly { succeeded: false },
+        },
     }
 }
 

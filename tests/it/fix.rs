@@ -205,9 +205,14 @@ fn without_a_model_the_likely_places_are_the_result() {
 fn tests_that_cannot_start_stop_the_run() {
     let machine = Machine::new();
     let server = Server::start(script(vec![RIGHT]));
-    let output = machine.fix(&server, &["--test", "no-such-program --now"]);
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("the tests cannot start"), "{}", stderr(&output));
+    for (command, why) in [
+        ("no-such-program --now", "not found"),
+        ("python3 runtests.py", "can't open file"),
+        ("python3 -m nosuchmod", "No module named nosuchmod"),
+    ] {
+        let output = machine.fix(&server, &["--test", command]);
+        check_said(&output, 2, &["the tests cannot start", why]);
+    }
     assert_eq!(server.n_calls(), 0);
 }
 

@@ -3,6 +3,7 @@
 mod cargo;
 mod go;
 mod javascript;
+mod obstacle;
 mod pytest;
 mod unittest;
 
@@ -48,6 +49,11 @@ impl Summary {
 pub fn read_summary(output: &str) -> Option<Result<Summary, String>> {
     let readers = [pytest::read, unittest::read, cargo::read, go::read, javascript::read];
     readers.iter().find_map(|read| read(output))
+}
+
+/// Why a command that failed ran no test: its runner, or what it was to run, is not there.
+pub fn find_obstacle(output: &str) -> Option<&str> {
+    obstacle::find(output)
 }
 
 /// The number in front of a word, as in `3 passed`.
@@ -192,6 +198,36 @@ mod tests {
             "# example.com/a\n./a.go:3:2: undefined: x\nFAIL\texample.com/a [build failed]\nFAIL\n",
             expect!["cannot start: example.com/a [build failed]"],
         );
+    }
+
+    #[test]
+    fn what_keeps_a_command_from_starting_is_told_from_what_a_test_says() {
+        for (output, is_obstacle) in [
+            ("error: could not find `Cargo.toml` in `/r` or any parent directory\n", true),
+            ("make: *** No rule to make target 'test'.  Stop.\n", true),
+            ("make: *** No targets specified and no makefile found.  Stop.\n", true),
+            ("make: t.sh: No such file\nmake: *** [Makefile:2: test] Error 127\n", true),
+            ("make: *** [Makefile:2: test] Error 1\n", false),
+            ("/usr/bin/python3: can't open file '/r/t.py': [Errno 2] No such file\n", true),
+            ("/usr/bin/python3: No module named nosuchmod\n", true),
+            (
+                "python3.11: Error while finding module specification for 'a.b' (ModuleNotFoundError: No module named 'a')\n",
+                true,
+            ),
+            ("Traceback (most recent call last):\nImportError: No module named x\n", false),
+            ("npm error code ENOENT\nnpm error enoent Could not read package.json: Error\n", true),
+            ("npm ERR! Missing script: \"test\"\n", true),
+            ("npm error code ELIFECYCLE\n", false),
+            ("node:internal\n  throw err;\nError: Cannot find module '/r/run.js'\n", true),
+            ("go: go.mod file not found in current directory or any parent directory\n", true),
+            ("pattern ./...: directory prefix . does not contain main module\n", true),
+            ("sh: 0: cannot open t.sh: No such file\n", true),
+            ("[ERROR] The goal requires a project but there is no POM in this directory\n", true),
+            ("boom\n", false),
+            (("test\n".repeat(30) + "go: go.mod file not found\n").as_str(), false),
+        ] {
+            assert_eq!(find_obstacle(output).is_some(), is_obstacle, "{output}");
+        }
     }
 
     #[test]
