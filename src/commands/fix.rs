@@ -211,7 +211,7 @@ fn open_judge(
         let options = JudgeOptions {
             sandbox,
             root: args.repository.repo.clone(),
-            scratch: surroundings.folders.cache.join("scratch"),
+            scratch: vec![surroundings.cache().join("scratch"), std::env::temp_dir()],
             command: command.to_owned(),
             allow_test_edits: args.test.allow_test_edits,
         };

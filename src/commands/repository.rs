@@ -33,7 +33,7 @@ impl RepositoryArgs {
     ) -> anyhow::Result<Arc<Index>> {
         let mut config = surroundings.config().clone();
         config.ignored_paths.extend(issue.and_then(|issue| self.path_inside(issue)));
-        let cache = config.cache_dir.as_ref().unwrap_or(&surroundings.folders.cache);
+        let cache = surroundings.cache();
         let index = open_index(&self.repo, self.at.as_deref(), &config, Some(cache))
             .with_context(|| format!("indexing `{}`", self.repo.display()))?;
         ensure!(

@@ -24,6 +24,11 @@ impl Surroundings {
         Ok(Self { environment, folders, resolved })
     }
 
+    /// The folder of what can be made again.
+    pub fn cache(&self) -> &Path {
+        self.config().cache_dir.as_ref().unwrap_or(&self.folders.cache)
+    }
+
     pub fn config(&self) -> &Config {
         &self.resolved.config
     }

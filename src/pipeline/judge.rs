@@ -28,8 +28,8 @@ pub struct JudgeOptions {
     pub sandbox: Sandbox,
     /// The folder that the snapshot was read from; the scratch copy stands at its place.
     pub root: PathBuf,
-    /// Where scratch copies are made.
-    pub scratch: PathBuf,
+    /// Where scratch copies are made: in the first folder that takes one.
+    pub scratch: Vec<PathBuf>,
     /// A shell command.
     pub command: String,
     /// Accept candidates that change tests or the runner's configuration.
@@ -120,7 +120,7 @@ async fn run(
     let (index, changes) = (Arc::clone(index), by_path(changes));
     let (root, scratch) = (options.root.clone(), options.scratch.clone());
     let copy = tokio::task::spawn_blocking(move || {
-        ScratchCopy::create(index.snapshot(), &root, &changes, &scratch)
+        ScratchCopy::create_in_first(index.snapshot(), &root, &changes, &scratch)
     })
     .await
     .context("making a scratch copy")??;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use tempfile::TempDir;
@@ -28,12 +28,33 @@ pub struct ScratchCopy {
     bytes: u64,
 }
 
-const PREFIX: &str = "scratch-";
+const PREFIX: &str = "sorft-scratch-";
 
 /// Younger copies are left alone, locked or not.
 const NEW: Duration = Duration::from_mins(1);
 
 impl ScratchCopy {
+    /// Makes a copy in the first of these folders that can be written and has room.
+    pub fn create_in_first(
+        snapshot: &Snapshot,
+        root: &Path,
+        changes: &FileChanges,
+        parents: &[PathBuf],
+    ) -> anyhow::Result<Self> {
+        let mut failures = Vec::new();
+        for parent in parents {
+            match Self::create(snapshot, root, changes, parent) {
+                Ok(copy) => return Ok(copy),
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        bail!(
+            "a copy of the repository was to be made for the tests, but no folder takes one: {}\n\
+             hint: free some space, or name a folder with room by `SORFT_CACHE_DIR` or `TMPDIR`",
+            failures.join("; ")
+        )
+    }
+
     /// Copies the snapshot of the repository at `root` into a new folder below `parent`, and
     /// applies the changes to the copy. Copies that a killed process left there are removed.
     pub fn create(

@@ -4,6 +4,10 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use sorft::repo::change::FileChanges;
+use sorft::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
+use sorft::sandbox::scratch::ScratchCopy;
+
 use crate::machine::{Machine, RIGHT, check_said, demo_issue, script, stderr, stdout};
 use crate::server::Server;
 
@@ -29,6 +33,32 @@ fn a_full_disk_of_the_cache_does_no_harm() {
     let output = sorft_with_room(&machine, 0, &arguments);
     check_said(&output, 0, &[]);
     assert!(stdout(&output).contains("timesheet/durations.py"), "{}", stdout(&output));
+}
+
+/// Where nothing can be created, as on a read-only disk or in `/proc`.
+#[test]
+fn a_cache_that_takes_no_copy_gives_way_to_the_temporary_folder() {
+    let machine = Machine::new();
+    fs::write(machine.home.path().join("cache"), "a file").unwrap();
+    let server = Server::start(script(vec![RIGHT]));
+    let output = machine.fix(&server, &["--test", "python3 -m unittest"]);
+    check_said(&output, 0, &["verified"]);
+}
+
+#[test]
+fn without_room_for_a_copy_the_settings_that_name_a_folder_are_told() {
+    let machine = Machine::new();
+    let file = machine.home.path().join("file");
+    fs::write(&file, "a file").unwrap();
+    let options = SnapshotOptions { revision: None, max_file_bytes: MAX_FILE_BYTES, cache: None };
+    let snapshot = Snapshot::open(&machine.repo(), &options).unwrap();
+    let folders = [file.join("a"), file.join("b")];
+    let copy =
+        ScratchCopy::create_in_first(&snapshot, &machine.repo(), &FileChanges::new(), &folders);
+    let error = format!("{:#}", copy.unwrap_err());
+    for wanted in ["file/a`", "file/b`", "hint: free some space", "`SORFT_CACHE_DIR`"] {
+        assert!(error.contains(wanted), "{wanted} in {error}");
+    }
 }
 
 #[test]

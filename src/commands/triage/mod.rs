@@ -180,7 +180,7 @@ fn read_log(path: &std::path::Path) -> anyhow::Result<Log> {
 /// The index of what the change is made to, or of the files as they stand.
 fn index_of(args: &TriageArgs, surroundings: &Surroundings) -> anyhow::Result<Arc<Index>> {
     let config = surroundings.config();
-    let cache = config.cache_dir.as_ref().unwrap_or(&surroundings.folders.cache);
+    let cache = surroundings.cache();
     let at = if args.staged { Some("HEAD") } else { args.repository.at.as_deref() };
     let repo = &args.repository.repo;
     let index = open_index(repo, at, config, Some(cache))
