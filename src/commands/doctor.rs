@@ -230,11 +230,14 @@ fn sandboxes(environment: &Environment, config: &Config) -> anyhow::Result<Vec<F
     for probe in probes {
         findings.push(match probe.outcome {
             Ok(()) => good("sandbox", format!("{} works", probe.protection)),
-            Err(why) if is_any => fact("sandbox", format!("{}: {why}", probe.protection)),
+            Err(why) if is_any => fact(
+                "sandbox",
+                format!("{} does not work here, and is not needed: {why}", probe.protection),
+            ),
             Err(why) => missing(
                 "sandbox",
-                format!("{}: {why}", probe.protection),
-                "tests run only with `--unsafe-no-sandbox`; installing bubblewrap may help",
+                format!("{} does not work here: {why}", probe.protection),
+                "mend this or one of the others, else tests run only with `--unsafe-no-sandbox`",
             ),
         });
     }

@@ -20,7 +20,7 @@ pub(super) fn find_program(environment: &BTreeMap<String, String>) -> anyhow::Re
         .filter(|folder| folder.starts_with('/'))
         .map(|folder| Path::new(folder).join("bwrap"))
         .find(|program| program.is_file())
-        .context("there is no `bwrap` program")
+        .context("there is no `bwrap` program on `PATH`: install the package `bubblewrap`")
 }
 
 /// Everything behind `bwrap`.

@@ -74,6 +74,8 @@ pub(super) async fn execute(
     let message = String::from_utf8_lossy(&message);
     match serde_json::from_str::<Report>(message.lines().last().unwrap_or_default()) {
         Ok(report) => Ok(Execution { protection, end: report.end, output, seconds }),
+        // The supervisor's own words, which say what it lacks.
+        Err(_) if status.success() && !message.trim().is_empty() => bail!("{}", message.trim()),
         Err(_) => bail!("the sandbox ended ({status}) without a report: {}", message.trim()),
     }
 }

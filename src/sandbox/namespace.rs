@@ -28,7 +28,7 @@ pub(super) fn leave_namespaces(plan: &Plan) -> anyhow::Result<()> {
             | CloneFlags::CLONE_NEWUTS
             | network,
     )
-    .context("creating namespaces")?;
+    .context("this kernel or container lets no user make namespaces (`user.max_user_namespaces`, `kernel.unprivileged_userns_clone` and `kernel.apparmor_restrict_unprivileged_userns` of `sysctl` decide)")?;
     write_kernel_file("/proc/self/setgroups", "deny")?;
     write_kernel_file("/proc/self/uid_map", &format!("{user} {user} 1"))?;
     write_kernel_file("/proc/self/gid_map", &format!("{group} {group} 1"))

@@ -86,7 +86,10 @@ fn supervise(plan: &Plan) -> anyhow::Result<Option<End>> {
     if plan.confinement == Confinement::Files {
         // Without a process namespace, whoever starts processes faster than they can be ended
         // gets away: the kernel itself must hold their number, which it does not for root.
-        anyhow::ensure!(!getuid().is_root(), "the number of root's processes cannot be limited");
+        anyhow::ensure!(
+            !getuid().is_root(),
+            "it cannot hold the number of processes of the user root: run sorft as another user"
+        );
         let limit = count_own_processes() + plan.limits.processes + 1;
         setrlimit(Resource::RLIMIT_NPROC, limit, limit).context("limiting processes")?;
     }

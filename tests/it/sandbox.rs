@@ -127,6 +127,25 @@ fn our_own_namespaces_work_here() {
     block_on(Sandbox::with_protection(Machine::new().options(), Protection::Namespaces)).unwrap();
 }
 
+#[test]
+fn what_a_protection_lacks_is_told_in_words() {
+    let why = |options, protection| {
+        let sandbox = block_on(Sandbox::with_protection(options, protection));
+        format!("{:#}", sandbox.unwrap_err())
+    };
+    let mut options = Machine::new().options();
+    options.environment.insert("PATH".to_owned(), "/nowhere".to_owned());
+    let words = why(options, Protection::Bubblewrap);
+    assert_eq!(words, "there is no `bwrap` program on `PATH`: install the package `bubblewrap`");
+    if nix::unistd::getuid().is_root() {
+        let words = why(Machine::new().options(), Protection::Landlock);
+        assert_eq!(
+            words,
+            "it cannot hold the number of processes of the user root: run sorft as another user"
+        );
+    }
+}
+
 /// Landlock is for those who are not root, and so are namespaces that a normal user makes: all
 /// attacks are tried a second time by a user without any right.
 #[test]
