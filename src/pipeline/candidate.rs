@@ -224,9 +224,10 @@ mod tests {
     fn check(path: &str, before: &str, after: &str, refusal: Option<&str>) {
         let path = RepoPath::parse(path).unwrap();
         let text = |text: &str| (path.clone(), Text::decode(text.as_bytes()).unwrap());
-        let found = find_new_error(Some(&text(before)), Some(&text(after)));
+        let (before, after) = (text(before), text(after));
+        let found = find_new_error(Some(&before), Some(&after));
         let found = found.map(|(path, line)| format!("{path}:{line}"));
-        assert_eq!(found.as_deref(), refusal, "{after}");
+        assert_eq!(found.as_deref(), refusal, "{}", after.1.content());
     }
 
     #[test]

@@ -11,14 +11,14 @@ use crate::repo::change::{FileContent, PathChange, PathChanges};
 use crate::repo::snapshot::FileKind;
 use crate::sandbox::guard::check_candidate;
 use crate::sandbox::scratch::ScratchCopy;
-use crate::sandbox::verdict::{Reading, Verdict, compare, read_outcome};
+use crate::sandbox::verdict::{Outcome, Reading, Verdict, compare, read_outcome};
 use crate::sandbox::{Execution, Sandbox};
 
 /// Runs one test command on scratch copies of one snapshot.
 pub struct Judge {
     options: JudgeOptions,
     index: Arc<Index>,
-    baseline: Reading,
+    baseline: Outcome,
     /// What the command printed on the unchanged code.
     baseline_output: String,
 }
@@ -46,7 +46,7 @@ impl Judge {
         let execution = run(&options, &index, &[]).await?;
         let baseline = read_outcome(&execution);
         let baseline_output = String::from_utf8_lossy(&execution.output).into_owned();
-        if let Reading::CannotStart(why) = &baseline {
+        if let Reading::CannotStart(why) = &baseline.reading {
             bail!(
                 "the tests cannot start on the unchanged code, so they cannot judge a patch: {why}\n\
                  hint: run `{}` yourself; the sandbox has no network, no home folder, and the interpreter on your PATH",
@@ -58,7 +58,7 @@ impl Judge {
 
     /// Whether the tests pass on the unchanged code; then they can only show what a patch breaks.
     pub fn baseline_passes(&self) -> bool {
-        match &self.baseline {
+        match &self.baseline.reading {
             Reading::Tests(summary) => summary.failed == 0,
             Reading::StatusOnly { succeeded } => *succeeded,
             Reading::CannotStart(_) | Reading::NoResult(_) => false,
@@ -68,7 +68,7 @@ impl Judge {
     /// What the command says of the unchanged code, in words.
     pub fn describe_baseline(&self) -> String {
         let command = &self.options.command;
-        let outcome = match &self.baseline {
+        let outcome = match &self.baseline.reading {
             Reading::Tests(summary) => format!("{} pass, {} fail", summary.passed, summary.failed),
             Reading::StatusOnly { succeeded: true } => "the command succeeds".to_owned(),
             Reading::StatusOnly { succeeded: false } => "the command fails".to_owned(),

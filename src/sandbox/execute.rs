@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use crate::sandbox::interpreter::Interpreters;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::{End, Execution, HELPER_COMMAND, Protection, SandboxOptions};
 
@@ -16,6 +17,7 @@ use crate::sandbox::{End, Execution, HELPER_COMMAND, Protection, SandboxOptions}
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) end: End,
+    pub(super) interpreters: Interpreters,
 }
 
 /// The supervisor keeps the limits; one that does not answer this long after the time limit is
@@ -69,11 +71,14 @@ pub(super) async fn execute(
     };
     let seconds = started.elapsed().as_secs_f64();
     let Some(status) = status else {
-        return Ok(Execution { protection, end: End::TimedOut, output, seconds });
+        let interpreters = Interpreters::default();
+        return Ok(Execution { protection, end: End::TimedOut, output, interpreters, seconds });
     };
     let message = String::from_utf8_lossy(&message);
     match serde_json::from_str::<Report>(message.lines().last().unwrap_or_default()) {
-        Ok(report) => Ok(Execution { protection, end: report.end, output, seconds }),
+        Ok(Report { end, interpreters }) => {
+            Ok(Execution { protection, end, output, interpreters, seconds })
+        }
         // The supervisor's own words, which say what it lacks.
         Err(_) if status.success() && !message.trim().is_empty() => bail!("{}", message.trim()),
         Err(_) => bail!("the sandbox ended ({status}) without a report: {}", message.trim()),

@@ -10,6 +10,7 @@
 //! cannot be entered by a program with several threads.
 
 pub mod guard;
+pub mod interpreter;
 pub mod proposal;
 pub mod runner;
 pub mod scratch;
@@ -42,6 +43,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::execute::execute;
+use crate::sandbox::interpreter::Interpreters;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::scratch::ScratchCopy;
 
@@ -144,6 +146,7 @@ pub struct Execution {
     pub end: End,
     /// stdout and stderr as they came, at most `Limits::output_bytes`.
     pub output: Vec<u8>,
+    pub interpreters: Interpreters,
     /// Wall clock.
     pub seconds: f64,
 }

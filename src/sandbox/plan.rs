@@ -78,6 +78,9 @@ pub(super) const MACHINE_SETTINGS: [&str; 7] =
 /// Where temporary files of a command are, under namespaces.
 const TEMPORARY: &str = "/tmp";
 
+/// Where the module is that every Python loads, under namespaces.
+const PYTHON: &str = "/run/sorft-python";
+
 impl Plan {
     /// The plan for a command, with what it may do, in a scratch copy.
     pub(super) fn of_command(
@@ -93,7 +96,9 @@ impl Plan {
         } else {
             (scratch.tree(), scratch.temporary())
         };
+        let python = if moves { PathBuf::from(PYTHON) } else { scratch.python() };
         let mut environment = visible.environment(options, &working_folder, &temporary, moves);
+        put_first(&mut environment, "PYTHONPATH", &python);
         if access.network {
             open_network(options, &mut environment);
         }
@@ -112,6 +117,7 @@ impl Plan {
         }
         mounts.push(writable(scratch.tree(), &working_folder));
         mounts.extend(access.writable.iter().map(|folder| writable(folder.clone(), folder)));
+        mounts.push(Mount { source: scratch.python(), target: python, content: Content::ReadOnly });
         if moves {
             mounts.extend(scratch.ignored().iter().cloned());
         }
@@ -197,6 +203,16 @@ fn open_network(options: &SandboxOptions, environment: &mut Vec<(String, String)
         {
             environment.push(((*name).to_owned(), value.clone()));
         }
+    }
+}
+
+/// Makes a folder the first of those that a variable names.
+fn put_first(environment: &mut Vec<(String, String)>, name: &str, folder: &Path) {
+    let folder = folder.to_string_lossy().into_owned();
+    match environment.iter_mut().find(|(known, _)| known == name) {
+        Some((_, value)) if !value.is_empty() => *value = format!("{folder}:{value}"),
+        Some((_, value)) => *value = folder,
+        None => environment.push((name.to_owned(), folder)),
     }
 }
 

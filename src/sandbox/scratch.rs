@@ -13,12 +13,13 @@ use tempfile::TempDir;
 use crate::repo::change::PathChanges;
 use crate::repo::snapshot::{FileKind, Snapshot};
 use crate::sandbox::ignored::{Ignored, find_ignored};
+use crate::sandbox::interpreter::{MODULE, MODULE_NAME};
 use crate::sandbox::plan::Mount;
 
 /// The folder of one scratch copy; it goes when the value is dropped.
 ///
 /// `tree` is the copy, `tmp` what the command sees as its temporary folder, `root` where the new
-/// root is built, and `lock` tells other processes that the copy is in use.
+/// root is built, `python` the module that every Python loads, and `lock` tells other processes that the copy is in use.
 #[derive(Debug)]
 pub struct ScratchCopy {
     folder: TempDir,
@@ -38,7 +39,7 @@ impl ScratchCopy {
     pub fn create_in_first(
         snapshot: &Snapshot,
         root: &Path,
-        changes: &FileChanges,
+        changes: &PathChanges,
         parents: &[PathBuf],
     ) -> anyhow::Result<Self> {
         let mut failures = Vec::new();
@@ -72,9 +73,11 @@ impl ScratchCopy {
         lock.try_lock().with_context(context)?;
         let root =
             fs::canonicalize(root).with_context(|| format!("finding `{}`", root.display()))?;
-        for name in ["tree", "tmp/home", "root"] {
+        for name in ["tree", "tmp/home", "root", "python"] {
             fs::create_dir_all(folder.path().join(name)).with_context(context)?;
         }
+        let module = folder.path().join("python").join(MODULE_NAME);
+        fs::write(module, MODULE).with_context(context)?;
         let mut copy = Self { folder, _lock: lock, root, ignored: Vec::new(), bytes: 0 };
         let tree = Dir::open_ambient_dir(copy.tree(), ambient_authority()).with_context(context)?;
         copy.write_snapshot(&tree, snapshot, changes).with_context(context)?;
@@ -97,6 +100,11 @@ impl ScratchCopy {
 
     pub(super) fn new_root(&self) -> PathBuf {
         self.folder.path().join("root")
+    }
+
+    /// What every Python loads when it starts.
+    pub(super) fn python(&self) -> PathBuf {
+        self.folder.path().join("python")
     }
 
     /// Folders of the work tree that are shown beside the copy.

@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::io::{self, BufRead, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -21,6 +22,7 @@ use nix::unistd::{Pid, SysconfVar, getuid, sysconf};
 
 use crate::sandbox::confine;
 use crate::sandbox::execute::Report;
+use crate::sandbox::interpreter::{Interpreters, PIPE_VARIABLE};
 use crate::sandbox::kernel::{before_program, drop_capabilities, fork_process};
 use crate::sandbox::namespace::{enter_view, leave_namespaces};
 use crate::sandbox::plan::{Confinement, Plan};
@@ -44,7 +46,7 @@ pub(super) fn enter(step: &str) -> ExitCode {
     });
     let message = match outcome {
         Ok(None) => return ExitCode::SUCCESS,
-        Ok(Some(end)) => serde_json::to_string(&Report { end }).unwrap_or_default(),
+        Ok(Some(report)) => serde_json::to_string(&report).unwrap_or_default(),
         Err(error) => format!("{error:#}"),
     };
     // The reader may be gone; there is nobody else to tell.
@@ -59,7 +61,7 @@ fn read_plan() -> anyhow::Result<Plan> {
 }
 
 /// `None` in the process that stays outside; its child reports.
-fn run_in_namespaces(plan: &Plan) -> anyhow::Result<Option<End>> {
+fn run_in_namespaces(plan: &Plan) -> anyhow::Result<Option<Report>> {
     leave_namespaces(plan)?;
     if let Some(child) = fork_process().context("starting the namespace's first process")? {
         // Whatever becomes of it, the report is its own.
@@ -71,7 +73,7 @@ fn run_in_namespaces(plan: &Plan) -> anyhow::Result<Option<End>> {
     supervise(plan)
 }
 
-fn supervise(plan: &Plan) -> anyhow::Result<Option<End>> {
+fn supervise(plan: &Plan) -> anyhow::Result<Option<Report>> {
     // The command goes before its supervisor when the machine runs out of memory.
     drop(fs::write("/proc/self/oom_score_adj", "900"));
     let is_first = Pid::this().as_raw() == 1;
@@ -94,16 +96,24 @@ fn supervise(plan: &Plan) -> anyhow::Result<Option<End>> {
         setrlimit(Resource::RLIMIT_NPROC, limit, limit).context("limiting processes")?;
     }
     let (mut output, writer) = io::pipe().context("creating a pipe")?;
-    let mut child = start(plan, writer)?;
+    let (mut told, teller) = io::pipe().context("creating a pipe")?;
+    let mut child = start(plan, writer, teller)?;
     let end = watch(plan, &mut child, &mut output);
+    let interpreters = read_told(&mut told);
     if !is_first {
         end_descendants(Pid::from_raw(child.id().cast_signed()));
     }
-    end.map(Some)
+    Ok(Some(Report { end: end?, interpreters: interpreters? }))
 }
 
-fn start(plan: &Plan, writer: io::PipeWriter) -> anyhow::Result<Child> {
+/// `teller` is for interpreters to tell of themselves.
+fn start(plan: &Plan, writer: io::PipeWriter, teller: io::PipeWriter) -> anyhow::Result<Child> {
     let mut restrictions = confine::prepare(plan)?;
+    // An interpreter that finds the pipe full goes on.
+    stop_blocking(&teller)?;
+    let teller = fs::File::from(OwnedFd::from(teller));
+    let inode = teller.metadata().context("reading a pipe's state")?.ino();
+    let descriptor = format!("{}:{inode}", teller.as_raw_fd());
     let mut command = Command::new("/bin/sh");
     command
         .arg("-c")
@@ -111,10 +121,14 @@ fn start(plan: &Plan, writer: io::PipeWriter) -> anyhow::Result<Child> {
         .current_dir(&plan.working_folder)
         .env_clear()
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
+        .env(PIPE_VARIABLE, descriptor)
         .stdin(Stdio::null())
         .stdout(writer.try_clone().context("copying a pipe")?)
         .stderr(writer);
-    before_program(&mut command, move || restrictions.apply());
+    before_program(&mut command, move || {
+        fcntl(&teller, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        restrictions.apply()
+    });
     command.spawn().context("starting `/bin/sh`")
 }
 
@@ -125,13 +139,28 @@ fn limit_resources(limits: &Limits) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_DATA, limits.memory_bytes, limits.memory_bytes)
 }
 
+/// What interpreters told so far; those that are still running have no more to say.
+fn read_told(told: &mut io::PipeReader) -> anyhow::Result<Interpreters> {
+    stop_blocking(&*told)?;
+    let mut bytes = Vec::new();
+    match told.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            Err(error).context("reading what interpreters told")
+        }
+        _ => Ok(Interpreters::of(&bytes)),
+    }
+}
+
+fn stop_blocking(pipe: impl AsFd) -> anyhow::Result<()> {
+    let flags = fcntl(&pipe, FcntlArg::F_GETFL).context("reading a pipe's state")?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    fcntl(&pipe, FcntlArg::F_SETFL(flags)).context("setting a pipe's state")?;
+    Ok(())
+}
+
 /// Copies output and checks limits until the command ends or goes too far.
 fn watch(plan: &Plan, child: &mut Child, output: &mut io::PipeReader) -> anyhow::Result<End> {
-    let flags = OFlag::from_bits_retain(
-        fcntl(&*output, FcntlArg::F_GETFL).context("reading a pipe's state")?,
-    );
-    fcntl(&*output, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
-        .context("setting a pipe's state")?;
+    stop_blocking(&*output)?;
     let started = Instant::now();
     let mut meter = Meter::new(plan)?;
     let mut copied = 0;
@@ -276,7 +305,6 @@ fn free_bytes(folder: &Path) -> anyhow::Result<u64> {
 
 /// Bytes on disk below a folder, links not followed.
 fn used_bytes(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let (mut sum, mut next) = (0, vec![folder.to_owned()]);
     while let Some(folder) = next.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::sandbox::interpreter::Interpreters;
 use crate::sandbox::runner::{Summary, find_obstacle, read_summary};
 use crate::sandbox::{End, Execution};
 
@@ -22,8 +23,19 @@ pub enum Reading {
     NoResult(String),
 }
 
+/// What a run of the test command says, and what tells whether it may be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub reading: Reading,
+    pub interpreters: Interpreters,
+}
+
 /// Reads what a run of the test command says.
-pub fn read_outcome(execution: &Execution) -> Reading {
+pub fn read_outcome(execution: &Execution) -> Outcome {
+    Outcome { reading: read_output(execution), interpreters: execution.interpreters }
+}
+
+fn read_output(execution: &Execution) -> Reading {
     let text = plain_text(&execution.output);
     let status = match execution.end {
         End::Exited(status) => status,
@@ -96,8 +108,15 @@ impl Verdict {
 }
 
 /// Judges a candidate's run by the run without it.
-pub fn compare(baseline: &Reading, candidate: &Reading) -> Verdict {
-    match (baseline, candidate) {
+pub fn compare(baseline: &Outcome, candidate: &Outcome) -> Verdict {
+    let speaks = matches!(candidate.reading, Reading::Tests(_) | Reading::StatusOnly { .. });
+    if speaks && baseline.interpreters.all_ended() && !candidate.interpreters.all_ended() {
+        return no_result(
+            "the code under test ended Python from within, so what it printed is not believed"
+                .to_owned(),
+        );
+    }
+    match (&baseline.reading, &candidate.reading) {
         (Reading::Tests(before), Reading::Tests(now)) => compare_tests(before, now),
         (Reading::StatusOnly { succeeded: before }, Reading::StatusOnly { succeeded: now }) => {
             compare_status(*before, *now)
@@ -131,9 +150,13 @@ fn compare_tests(before: &Summary, now: &Summary) -> Verdict {
         (Some(before), Some(now)) => now.difference(before).count(),
         _ => now.failed.saturating_sub(before.failed),
     };
-    let n_fixed = match (&before.failing, &now.failing, &now.passing) {
-        (Some(before), _, Some(passing)) => before.intersection(passing).count(),
-        (Some(before), Some(now), None) => before.difference(now).count(),
+    // A runner that named its tests before names those that pass now.
+    let is_named = before.passing.is_some();
+    let n_fixed = match (&before.failing, &now.failing) {
+        (Some(failing), _) if is_named || now.passing.is_some() => {
+            failing.intersection(&now.listed).count()
+        }
+        (Some(before), Some(now)) => before.difference(now).count(),
         _ => before.failed.saturating_sub(now.failed),
     };
     let ran = |summary: &Summary| summary.passed + summary.failed;
@@ -161,6 +184,11 @@ fn compare_tests(before: &Summary, now: &Summary) -> Verdict {
                 if now.passed == 1 { "passes" } else { "pass" }
             ),
         )
+    } else if is_named && now.failed < before.failed {
+        return no_result(
+            "fewer tests fail, but those that failed are not named among those that pass"
+                .to_owned(),
+        );
     } else if now.failed == 0 {
         (Standing::Regression, format!("UNVERIFIED: {} pass, as before", tests(now.passed)))
     } else {
@@ -227,14 +255,19 @@ mod tests {
     const BEFORE: &str =
         "FAILED tests/a.py::test_x - assert 1 == 2\n1 failed, 11 passed in 0.05s\n";
 
-    fn reading(output: &str, end: End) -> Reading {
-        let output = output.as_bytes().to_vec();
-        read_outcome(&Execution { protection: Protection::Namespaces, end, output, seconds: 0.0 })
+    fn outcome(output: &str, end: End) -> Outcome {
+        read_outcome(&Execution {
+            protection: Protection::Namespaces,
+            end,
+            output: output.as_bytes().to_vec(),
+            interpreters: Interpreters::default(),
+            seconds: 0.0,
+        })
     }
 
     #[track_caller]
     fn check(before: (&str, i32), now: (&str, i32), expect: Expect) {
-        let read = |(output, status)| reading(output, End::Exited(status));
+        let read = |(output, status)| outcome(output, End::Exited(status));
         let verdict = compare(&read(before), &read(now));
         expect.assert_eq(&format!("{:?}: {}", verdict.standing, verdict.words));
     }
@@ -304,6 +337,46 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_that_named_its_tests_must_name_those_that_are_mended() {
+        let before = "test_x (a.T.test_x) ... ok\ntest_y (a.T.test_y) ... FAIL\nFAIL: test_y (a.T.test_y)\nRan 2 tests in 0.0s\n\nFAILED (failures=1)\n";
+        check(
+            (before, 1),
+            ("Ran 2 tests in 0.0s\n\nOK\n", 0),
+            expect![
+                "NoResult: no result: fewer tests fail, but those that failed are not named among those that pass"
+            ],
+        );
+        check(
+            (before, 1),
+            (
+                "test_x (a.T.test_x) ... ok\ntest_y (a.T.test_y) ... noise\nok\nRan 2 tests in 0.0s\n\nOK\n",
+                0,
+            ),
+            expect!["Verified: verified: 2 tests pass, 1 that failed now passes"],
+        );
+    }
+
+    #[test]
+    fn a_summary_counts_only_where_python_came_to_its_own_end() {
+        let run = |output, status, started, ended| Outcome {
+            interpreters: Interpreters { started, ended },
+            ..outcome(output, End::Exited(status))
+        };
+        let standing = |before: (u32, u32), now: (u32, u32)| {
+            let before = run(BEFORE, 1, before.0, before.1);
+            compare(&before, &run("12 passed in 0.05s\n", 0, now.0, now.1)).standing
+        };
+        assert_eq!(standing((1, 1), (1, 1)), Standing::Verified);
+        assert_eq!(standing((1, 1), (2, 2)), Standing::Verified);
+        for forged in [(1, 0), (2, 1), (0, 0)] {
+            assert_eq!(standing((1, 1), forged), Standing::NoResult, "{forged:?}");
+        }
+        // A runner that always leaves at once, and one that is not Python, cannot be judged so.
+        assert_eq!(standing((1, 0), (1, 0)), Standing::Verified);
+        assert_eq!(standing((0, 0), (0, 0)), Standing::Verified);
+    }
+
+    #[test]
     fn passing_before_and_now_is_a_regression_check_only() {
         check(
             ("12 passed in 0.05s\n", 0),
@@ -331,13 +404,13 @@ mod tests {
 
     #[test]
     fn a_run_that_was_stopped_ranks_last() {
-        let baseline = reading(BEFORE, End::Exited(1));
+        let baseline = outcome(BEFORE, End::Exited(1));
         let mut verdicts: Vec<Verdict> = [
-            reading("", End::TimedOut),
-            reading("12 passed in 1s\n", End::Exited(0)),
-            reading(BEFORE, End::Exited(1)),
-            reading("8 passed in 1s\n", End::Exited(0)),
-            reading("", End::Signalled(11)),
+            outcome("", End::TimedOut),
+            outcome("12 passed in 1s\n", End::Exited(0)),
+            outcome(BEFORE, End::Exited(1)),
+            outcome("8 passed in 1s\n", End::Exited(0)),
+            outcome("", End::Signalled(11)),
         ]
         .iter()
         .map(|candidate| compare(&baseline, candidate))

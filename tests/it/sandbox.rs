@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sorft::repo::change::{FileContent, PathChange, PathChanges};
 use sorft::repo::path::RepoPath;
 use sorft::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
+use sorft::sandbox::interpreter::Interpreters;
 use sorft::sandbox::scratch::ScratchCopy;
 use sorft::sandbox::{Access, End, Execution, Limits, Protection, Sandbox, SandboxOptions};
 
@@ -469,6 +470,31 @@ for fd in glob.glob('/proc/1/fd/*') + glob.glob('/proc/%d/fd/*' % os.getppid()):
 \"; exit 3";
     for protection in protections() {
         assert_eq!(machine.run(protection, command).end, End::Exited(3), "{protection}");
+    }
+}
+
+#[test]
+fn an_interpreter_that_is_ended_from_within_does_not_pass_for_one_that_ended() {
+    let machine = Machine::new();
+    for (code, ended) in [
+        ("print(1)", 1),
+        ("import sys; sys.exit(1)", 1),
+        ("raise ValueError", 1),
+        ("import os; os._exit(0)", 0),
+        ("import os; os.execv('/bin/true', ['true'])", 0),
+        ("import atexit, os; atexit._run_exitfuncs(); os._exit(0)", 0),
+        ("import os; os.fork() or os._exit(0)", 1),
+    ] {
+        for protection in protections() {
+            let run = machine.run(protection, &format!("python3 -c \"{code}\""));
+            let Interpreters { started, ended: found } = run.interpreters;
+            let output = String::from_utf8_lossy(&run.output);
+            assert_eq!((started, found), (1, ended), "{protection}: {code}: {output}");
+        }
+    }
+    for protection in protections() {
+        let run = machine.run(protection, "true");
+        assert_eq!(run.interpreters, Interpreters::default(), "{protection}");
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Summary {
     pub failing: Option<BTreeSet<String>>,
     /// The names of all that passed; `None` where not all are listed.
     pub passing: Option<BTreeSet<String>>,
+    /// The names that are listed among those that passed, all or not.
+    pub listed: BTreeSet<String>,
 }
 
 impl Summary {
@@ -40,6 +42,7 @@ impl Summary {
             failed,
             skipped,
             failing: complete(failing, failed),
+            listed: passing.clone(),
             passing: complete(passing, passed),
         }
     }

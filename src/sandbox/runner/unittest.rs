@@ -7,6 +7,7 @@ use crate::sandbox::runner::Summary;
 pub(super) fn read(output: &str) -> Option<Result<Summary, String>> {
     let (mut ran, mut failed, mut skipped, mut is_known) = (0, 0, 0, false);
     let (mut failing, mut passing, mut unloadable) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let (mut above, mut running) = ("", None);
     for line in output.lines() {
         if let Some(rest) = line.strip_prefix("Ran ")
             && let Some((number, rest)) = rest.split_once(' ')
@@ -32,9 +33,17 @@ pub(super) fn read(output: &str) -> Option<Result<Summary, String>> {
         {
             unloadable += usize::from(name.contains("_FailedTest"));
             failing.insert(name.trim().to_owned());
-        } else if let Some(name) = line.strip_suffix(" ... ok") {
-            passing.insert(name.trim().to_owned());
+        } else if let Some((name, outcome)) = line.split_once(" ... ") {
+            // A test with a documentation string has its name in the line above.
+            running = [name, above].into_iter().find(|name| is_name(name));
+            if outcome.ends_with("ok") {
+                passing.extend(running.take().map(|name| name.trim().to_owned()));
+            }
+        } else if line == "ok" {
+            // Behind what the test printed.
+            passing.extend(running.take().map(|name| name.trim().to_owned()));
         }
+        above = line;
     }
     if !is_known {
         return None;
@@ -50,4 +59,9 @@ pub(super) fn read(output: &str) -> Option<Result<Summary, String>> {
     }
     let passed = ran.saturating_sub(failed + skipped);
     Some(Ok(Summary::new("unittest", (passed, failed, skipped), failing, passing)))
+}
+
+/// `test_x (module.Class.test_x)`
+fn is_name(text: &str) -> bool {
+    text.contains(" (") && text.trim_end().ends_with(')')
 }
