@@ -54,7 +54,7 @@ pub(super) fn syntax_errors(rules: &Rules, text: &Text) -> Vec<u32> {
 }
 
 /// The tree of a text and the lines of its errors; `None` where the parser gave up. What the
-/// grammar cannot read is read a second time where the language knows a plainer form of the text.
+/// grammar cannot read is read again in the plainer forms of the text that the language knows.
 fn read_tree(rules: &Rules, text: &Text) -> Option<(Tree, Vec<u32>)> {
     let content = text.content();
     let tree = parse(&rules.grammar, content)?;
@@ -62,13 +62,15 @@ fn read_tree(rules: &Rules, text: &Text) -> Option<(Tree, Vec<u32>)> {
     if errors.is_empty() {
         return Some((tree, errors));
     }
-    let plainer = rules.plainer.and_then(|plainer| plainer(content));
-    let second = plainer.and_then(|bytes| parse(&rules.grammar, bytes));
-    let second = second.map(|tree| (find_errors(tree.root_node()), tree));
-    match second {
-        Some((fewer, tree)) if fewer.len() < errors.len() => Some((tree, fewer)),
-        _ => Some((tree, errors)),
+    let mut best = (tree, errors);
+    for bytes in rules.plainer.iter().filter_map(|plainer| plainer(content)) {
+        let Some(tree) = parse(&rules.grammar, bytes) else { continue };
+        let errors = find_errors(tree.root_node());
+        if errors.len() < best.1.len() {
+            best = (tree, errors);
+        }
     }
+    Some(best)
 }
 
 /// The syntax tree of a text; `None` where the parser gave up.

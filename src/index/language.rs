@@ -26,6 +26,9 @@ use sha1::{Digest, Sha1};
 use tree_sitter::Query;
 
 use crate::index::plainer::rename_attributes;
+use crate::index::preprocessor::{
+    choose_branches, choose_branches_without_macros, leave_out_macros,
+};
 use crate::repo::path::RepoPath;
 
 /// A language with a grammar.
@@ -38,7 +41,7 @@ pub struct Language {
     pub file_names: &'static [&'static str],
     grammar: fn() -> tree_sitter::Language,
     query: &'static str,
-    plainer: Option<Plainer>,
+    plainer: &'static [Plainer],
 }
 
 /// Writes a text that its grammar cannot read in a plainer form of the same length and lines;
@@ -52,7 +55,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &["SConstruct", "SConscript", "wscript"],
         grammar: || tree_sitter_python::LANGUAGE.into(),
         query: include_str!("queries/python.scm"),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "javascript",
@@ -63,7 +66,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/javascript.scm")
         ),
-        plainer: Some(rename_attributes),
+        plainer: &[rename_attributes],
     },
     Language {
         name: "typescript",
@@ -74,7 +77,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/typescript.scm")
         ),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "tsx",
@@ -85,7 +88,7 @@ pub static LANGUAGES: &[Language] = &[
             include_str!("queries/ecmascript.scm"),
             include_str!("queries/typescript.scm")
         ),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "rust",
@@ -93,7 +96,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_rust::LANGUAGE.into(),
         query: include_str!("queries/rust.scm"),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "go",
@@ -101,7 +104,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_go::LANGUAGE.into(),
         query: include_str!("queries/go.scm"),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "java",
@@ -109,7 +112,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_java::LANGUAGE.into(),
         query: include_str!("queries/java.scm"),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "c",
@@ -117,7 +120,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_c::LANGUAGE.into(),
         query: include_str!("queries/c.scm"),
-        plainer: None,
+        plainer: &[choose_branches],
     },
     Language {
         name: "cpp",
@@ -128,7 +131,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_cpp::LANGUAGE.into(),
         query: concat!(include_str!("queries/c.scm"), include_str!("queries/cpp.scm")),
-        plainer: None,
+        plainer: &[choose_branches, leave_out_macros, choose_branches_without_macros],
     },
     Language {
         name: "ruby",
@@ -136,7 +139,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &["Rakefile", "Gemfile", "Guardfile", "Vagrantfile", "Podfile", "Capfile"],
         grammar: || tree_sitter_ruby::LANGUAGE.into(),
         query: include_str!("queries/ruby.scm"),
-        plainer: None,
+        plainer: &[],
     },
     Language {
         name: "php",
@@ -144,7 +147,7 @@ pub static LANGUAGES: &[Language] = &[
         file_names: &[],
         grammar: || tree_sitter_php::LANGUAGE_PHP.into(),
         query: include_str!("queries/php.scm"),
-        plainer: None,
+        plainer: &[],
     },
 ];
 
@@ -191,7 +194,7 @@ pub(super) enum Role {
 pub(super) struct Rules {
     pub(super) grammar: tree_sitter::Language,
     pub(super) query: Query,
-    pub(super) plainer: Option<Plainer>,
+    pub(super) plainer: &'static [Plainer],
     /// By the index of a capture.
     pub(super) roles: Vec<Role>,
     /// By the id of a node kind: whether some pattern starts with it.

@@ -14,6 +14,7 @@ mod extract;
 #[cfg(test)]
 mod outline_examples;
 mod plainer;
+mod preprocessor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -117,3 +117,15 @@ int after(void) { return 0; }
         "#]],
     );
 }
+
+#[test]
+fn c_functions_whose_brackets_stand_in_conditions_end_where_they_end() {
+    check(
+        "a.c",
+        "void f(int a)\n{\n#ifdef A\n  if (a) {\n#else\n  if (!a) {\n#endif\n    g();\n  }\n}\nint after(void) { return 1; }\n",
+        expect![[r#"
+            function: f 1-2/1-10
+            function: after 11
+        "#]],
+    );
+}

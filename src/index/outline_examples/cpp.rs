@@ -141,3 +141,16 @@ int after() { return 0; }
         "#]],
     );
 }
+
+#[test]
+fn cpp_classes_and_functions_behind_macros_are_listed() {
+    check(
+        "a.h",
+        "namespace fmt {\nEXPORT class API error : public base {\n public:\n  CONSTEXPR explicit error(int x) NOTHROW {}\n  template <typename T, ENABLE_IF(is<T>::value)>\n  INLINE auto code() const -> int { return 1; }\n};\n}\n",
+        expect![[r#"
+            class: fmt.error 2/2-7
+            function: fmt.error.error 4
+            function: fmt.error.code 5-6
+        "#]],
+    );
+}

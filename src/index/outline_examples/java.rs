@@ -109,7 +109,7 @@ class Last {
             class: Cart.Line.Deep 54/54-56
             function: Cart.Line.Deep.run 55
             class: Cart.State 59/59-66
-            function: Cart.State.isOpen 65
+            function: Cart.State.isOpen 61, 65
             class: Cart.Visitor 68/68-72
             function: Cart.Visitor.visit 70
             function: Cart.Visitor.done 71

@@ -18,4 +18,5 @@
 (annotation_type_element_declaration name: (identifier) @name) @function
 ; Methods of anonymous classes are the field's.
 (field_declaration) @opaque
-(enum_constant) @opaque
+; So are those in arguments of a constant; those in its body are the enumeration's.
+(argument_list) @opaque
