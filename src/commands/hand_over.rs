@@ -155,7 +155,7 @@ fn write_to_repository(
         let message = format!("Resolve an issue\n\n{}\n", handed.solution.verdict.words);
         let commit = write_branch(root, name, handed.base, &changes, &message)?;
         view.say(&format!("committed to the branch `{name}`: {commit}"));
-        written.branch = Some(Branch { name: name.clone(), commit: commit.to_string() });
+        written.branch = Some(Branch { name: name.clone(), commit });
     }
     Ok(written)
 }

@@ -302,7 +302,7 @@ impl Header {
         }
         let weights = counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
         let (layers, context_length) = (number("block_count"), number("context_length"));
-        Ok(Self { layers, context_length, architecture, weights })
+        Ok(Self { architecture, layers, context_length, weights })
     }
 }
 

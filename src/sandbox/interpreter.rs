@@ -24,7 +24,7 @@ pub struct Interpreters {
 impl Interpreters {
     /// From what came through the pipe.
     pub(super) fn of(told: &[u8]) -> Self {
-        let count = |mark| told.iter().filter(|byte| **byte == mark).count() as u32;
+        let count = |mark| told.iter().map(|byte| u32::from(*byte == mark)).sum();
         Self { started: count(b's'), ended: count(b'e') }
     }
 

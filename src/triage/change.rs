@@ -26,7 +26,7 @@ const BETA: f64 = 3.0;
 pub struct Comparison {
     /// Between 0 (it touches nothing that was found) and 1 (it touches the first place).
     pub agreement: f64,
-    /// F_3 of the changed files against the expected ones; 0 where no source file changes.
+    /// `F_3` of the changed files against the expected ones; 0 where no source file changes.
     pub f_3: f64,
     /// The changed source files, with their place among the found ones, from 1.
     pub touched: Vec<Touched>,

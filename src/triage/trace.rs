@@ -79,10 +79,7 @@ impl<'a> Trace<'a> {
         let Some(function) = function else { return at_line };
         let is_named = |symbol: &&Symbol| ends_in(&symbol.name, function);
         // The log may be older than the file: the name counts before the line.
-        at_line
-            .filter(|symbol| is_named(&symbol))
-            .or_else(|| outline.symbols.iter().find(is_named))
-            .or(at_line)
+        at_line.filter(&is_named).or_else(|| outline.symbols.iter().find(is_named)).or(at_line)
     }
 
     /// Where a symbol begins; 1 for what is no listed symbol.

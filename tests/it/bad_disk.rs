@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use sorft::repo::change::FileChanges;
+use sorft::repo::change::PathChanges;
 use sorft::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 use sorft::sandbox::scratch::ScratchCopy;
 
@@ -54,7 +54,7 @@ fn without_room_for_a_copy_the_settings_that_name_a_folder_are_told() {
     let snapshot = Snapshot::open(&machine.repo(), &options).unwrap();
     let folders = [file.join("a"), file.join("b")];
     let copy =
-        ScratchCopy::create_in_first(&snapshot, &machine.repo(), &FileChanges::new(), &folders);
+        ScratchCopy::create_in_first(&snapshot, &machine.repo(), &PathChanges::new(), &folders);
     let error = format!("{:#}", copy.unwrap_err());
     for wanted in ["file/a`", "file/b`", "hint: free some space", "`SORFT_CACHE_DIR`"] {
         assert!(error.contains(wanted), "{wanted} in {error}");

@@ -77,14 +77,15 @@ fn take_symbol(findings: &mut Findings, trace: &Trace<'_>, id: &SymbolId) -> Fou
     let SymbolId { path, kind, name } = id;
     let is_it = |found: &FoundSymbol| (&found.path, found.kind, &found.name) == (path, *kind, name);
     let known = findings.symbols.iter().position(is_it);
-    let mut symbol = known.map(|at| findings.symbols.remove(at)).unwrap_or_else(|| FoundSymbol {
+    let new = || FoundSymbol {
         path: path.clone(),
         kind: *kind,
         name: name.clone(),
         line: trace.line_of(path, *kind, name),
         score: 1.0,
         reasons: vec![],
-    });
+    };
+    let mut symbol = known.map_or_else(new, |at| findings.symbols.remove(at));
     symbol.score = 1.0;
     symbol.reasons.insert(0, REASON.to_owned());
     symbol

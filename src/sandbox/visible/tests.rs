@@ -90,7 +90,7 @@ fn a_home_that_is_the_machine_itself_hides_nothing() {
     let with_home = |home: Option<&str>| {
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
         let home = home.map(|home| ("HOME".to_owned(), home.to_owned()));
-        let options = options(BTreeMap::from_iter([path].into_iter().chain(home)));
+        let options = options([path].into_iter().chain(home).collect());
         Visible::find(&options, "true", Path::new("/nowhere"))
     };
     let without = with_home(None);

@@ -96,7 +96,7 @@ impl Reader {
         let was_frame = std::mem::take(&mut self.was_frame);
         if let Some(title) = parse_heading(line) {
             self.close();
-            self.open.title = title.to_owned();
+            title.clone_into(&mut self.open.title);
         }
         if let Some(mut frame) = parse_place(line) {
             if frame.function.is_none() {

@@ -48,7 +48,7 @@ fn parse_arrow(line: &str) -> Option<Frame> {
     place(line.strip_prefix("--> ")?.split_whitespace().next()?)
 }
 
-/// A line that is a path with a number and nothing else (PHPUnit), perhaps in brackets at the end
+/// A line that is a path with a number and nothing else (of `phpunit`), perhaps in brackets at the end
 /// of a heading (minitest).
 fn parse_path_alone(line: &str) -> Option<Frame> {
     let in_brackets = line.strip_suffix(':').and_then(|line| line.strip_suffix(']'));
