@@ -137,7 +137,7 @@ int after() { return 0; }
             class: Color 90
             function: broken 92/92-94
             function: after 96
-            syntax errors 2
+            syntax errors 1
         "#]],
     );
 }
@@ -150,7 +150,7 @@ fn cpp_classes_and_functions_behind_macros_are_listed() {
         expect![[r#"
             class: fmt.error 2/2-7
             function: fmt.error.error 4
-            function: fmt.error.code 5-6
+            function: fmt.error.code 6/5-6
         "#]],
     );
 }
