@@ -209,14 +209,14 @@ pub(super) mod tests {
         let failed = [Failure { instance: "b-1".to_owned(), reason: "no recipe".to_owned() }];
         let report =
             VerificationReport::new("tiny", Verification::new(&instances, &verdicts, &failed));
-        expect![[r"
+        expect![[r#"
             tiny: 1 of 2 tested predictions resolved, of 4 in all
 
-            repository   n  resolved  not resolved  unverifiable  not run  % of tested    [from, to]  % of all
-            a/a          3         1             1             1        0         50.0  [0.0, 100.0]      33.3
-            b/b          1         0             0             0        1            -             -       0.0
-            all          4         1             1             1        1         50.0  [0.0, 100.0]      25.0
-        "]]
+            repository  n  resolved  not resolved  unverifiable  not run  % of tested    [from, to]  % of all
+            a/a         3         1             1             1        0         50.0  [0.0, 100.0]      33.3
+            b/b         1         0             0             0        1            -             -       0.0
+            all         4         1             1             1        1         50.0  [0.0, 100.0]      25.0
+        "#]]
         .assert_eq(report.render(Style::Terminal).split("\nresolved:").next().unwrap());
         expect![[r"
             unverifiable: a-3: 1 of 1 tests to mend and 0 of 9 to keep fail

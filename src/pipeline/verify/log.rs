@@ -182,12 +182,12 @@ PASSEDLY said
             "PASSED a.py::t[/a/b/c.txt]\nPASSED a.py::t[//a/b]\nPASSED a.py::t[/a/*]\nPASSED a.py::t[1\n",
             0,
             LogFormat::PytestOptions,
-            expect![[r"
+            expect![[r#"
+                a.py::t[//a/b] Passed
                 a.py::t[/a/*] Passed
                 a.py::t[/c.txt] Passed
-                a.py::t[//a/b] Passed
                 a.py::t[1 Passed
-            "]],
+            "#]],
         );
     }
 
