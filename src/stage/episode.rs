@@ -5,13 +5,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::grammar::Grammar;
+use crate::index::Index;
 use crate::prompt::{CountTokens, Prompt};
 use crate::repo::path::RepoPath;
 use crate::search_replace::fence::Ended;
 use crate::stage::budget::PromptError;
 use crate::stage::edit::EditStage;
+use crate::stage::edit::items::{EditItem, Sign};
 use crate::stage::file::FileStage;
 use crate::stage::function::FunctionStage;
+use crate::stage::function::symbol::SymbolId;
 use crate::stage::gold::Gold;
 use crate::stage::line::LineStage;
 use crate::stage::profile::Stages;
@@ -120,6 +124,35 @@ impl Episode {
         }
     }
 
+    /// Whether a completion is worth imitating: not rejected, and with a hit that says something.
+    pub fn is_hit(&self, completion: &str, ended: Ended) -> Result<bool, Rejection> {
+        if let Task::Edit(case) = &self.task {
+            return case.is_hit(completion, ended);
+        }
+        let grades = self.grades(completion, ended)?;
+        Ok(grades.iter().any(|grade| 0 < grade.score.hits))
+    }
+
+    /// The valid completions, for engines that can obey.
+    pub fn grammar(&self) -> Grammar {
+        match &self.task {
+            Task::File(case) => case.limits.grammar(&case.shown),
+            Task::Function(case) => case.limits.grammar(&case.shown),
+            Task::Line(case) => case.limits.grammar(&case.shown),
+            Task::Edit(case) => case.limits.grammar(&case.shown),
+        }
+    }
+
+    /// Tokens that a completion may need, reasoning included, and of these the reasoning's.
+    pub fn completion_tokens(&self) -> (usize, u32) {
+        match &self.task {
+            Task::File(case) => (case.limits.completion_tokens(), case.limits.reasoning_tokens),
+            Task::Function(case) => (case.limits.completion_tokens(), case.limits.reasoning_tokens),
+            Task::Line(case) => (case.limits.completion_tokens(), case.limits.reasoning_tokens),
+            Task::Edit(case) => (case.limits.completion_tokens(), case.limits.reasoning_tokens),
+        }
+    }
+
     /// The reward of a completion: the best over the accepted gold patches; 0 for a rejection and
     /// where the model did not end its turn.
     pub fn reward(&self, completion: &str, ended: Ended, options: &RewardOptions) -> f64 {
@@ -129,6 +162,32 @@ impl Episode {
             }
             _ => 0.0,
         }
+    }
+}
+
+impl Case<EditStage> {
+    /// Whether an answer shares with a gold patch a base line, or an added line of three letters
+    /// and more: closing brackets are no hit.
+    fn is_hit(&self, completion: &str, ended: Ended) -> Result<bool, Rejection> {
+        let answer = self.limits.parse(&self.shown, completion, ended)?;
+        let says_something = |item: &&EditItem| match item {
+            EditItem::Line(_) => true,
+            EditItem::Content(line) => {
+                line.sign == Sign::Added
+                    && 3 <= line.text.chars().filter(|c| c.is_alphabetic()).count()
+            }
+        };
+        let mut items = answer.items.iter().filter(says_something);
+        Ok(items.any(|item| self.expected.iter().flatten().any(|other| hits(item, other))))
+    }
+}
+
+fn hits(item: &EditItem, expected: &EditItem) -> bool {
+    match (item, expected) {
+        (EditItem::Line(ours), EditItem::Line(gold)) => {
+            ours.path == gold.path && ours.accepted().any(|line| gold.accepted().any(|n| n == line))
+        }
+        _ => item == expected,
     }
 }
 
@@ -164,6 +223,26 @@ pub enum LeftOut {
     NoPrompt(PromptError),
 }
 
+/// What the stages of an instance are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    pub files: Vec<RepoPath>,
+    pub symbols: Vec<SymbolId>,
+    pub lines: Vec<(RepoPath, u32)>,
+}
+
+impl Inputs {
+    /// Each stage is given the truth of the stage before it.
+    pub fn of_truth(stages: &Stages, index: &Index, gold: &Gold) -> Self {
+        let lines = stages.line.truth(index, gold);
+        Self {
+            files: stages.file.truth(index, gold),
+            symbols: stages.function.truth(index, gold),
+            lines: lines.into_iter().map(|item| (item.path, item.line)).collect(),
+        }
+    }
+}
+
 /// The episodes of one instance; each stage is given the truth of the stage before it, by the
 /// first accepted gold patch.
 pub fn episodes(
@@ -173,17 +252,25 @@ pub fn episodes(
     counter: &dyn CountTokens,
 ) -> Episodes {
     let first = truth.golds.first().cloned().unwrap_or_default();
-    let files = stages.file.truth(&context.index, &first);
-    let symbols = stages.function.truth(&context.index, &first);
-    let lines = stages.line.truth(&context.index, &first);
-    let lines: Vec<(RepoPath, u32)> =
-        lines.into_iter().map(|item| (item.path, item.line)).collect();
+    let inputs = Inputs::of_truth(stages, &context.index, &first);
+    episodes_of(stages, context, truth, &inputs, counter)
+}
+
+/// The episodes of one instance, with these inputs.
+pub fn episodes_of(
+    stages: &Stages,
+    context: &Context,
+    truth: &Truth<'_>,
+    inputs: &Inputs,
+    counter: &dyn CountTokens,
+) -> Episodes {
+    let Inputs { files, symbols, lines } = inputs;
     let mut found = Episodes { episodes: Vec::new(), left_out: Vec::new() };
     found.add(StageKind::File, Episode::new(&stages.file, context, &(), truth, counter));
-    let function = Episode::new(&stages.function, context, &files, truth, counter);
+    let function = Episode::new(&stages.function, context, files, truth, counter);
     found.add(StageKind::Function, function);
-    found.add(StageKind::Line, Episode::new(&stages.line, context, &symbols, truth, counter));
-    found.add(StageKind::Edit, Episode::new(&stages.edit, context, &lines, truth, counter));
+    found.add(StageKind::Line, Episode::new(&stages.line, context, symbols, truth, counter));
+    found.add(StageKind::Edit, Episode::new(&stages.edit, context, lines, truth, counter));
     found
 }
 

@@ -15,6 +15,7 @@ pub mod gold;
 pub mod issue;
 pub mod known;
 pub mod line;
+pub mod oracle;
 pub mod profile;
 pub mod rejection;
 pub mod score;

@@ -1,7 +1,6 @@
 //! The oracle: each stage is answered from the gold patch, through its real prompt, grammar,
 //! parser and application, so that whatever is lost on the way is a loss of ours.
 
-pub mod answers;
 pub mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,17 +9,16 @@ use crate::diff::change::FileChange;
 use crate::diff::render::render;
 use crate::grammar::automaton::Automaton;
 use crate::pipeline::case::{AppliedGold, Case, apply_patch};
-use crate::pipeline::oracle::answers::Oracle;
 use crate::pipeline::oracle::limits::Limits;
 use crate::prompt::CountTokens;
 use crate::repo::path::RepoPath;
 use crate::run::instance_row::Counts;
 use crate::run::oracle_row::{CeilingRow, LossRow, StageCeiling};
-use crate::search_replace::block::{Edit, marker_length, render_edits};
 use crate::search_replace::fence::Ended;
 use crate::search_replace::minimal::minimal_edits;
 use crate::stage::edit::items::EditItem;
 use crate::stage::function::symbol::SymbolId;
+use crate::stage::oracle::{Oracle, edit_answer};
 use crate::stage::score::Score;
 use crate::stage::{Context, Stage, StageKind};
 
@@ -217,13 +215,6 @@ impl Chain<'_> {
         });
         symbols.collect()
     }
-}
-
-/// The edits as the prompt asks for them: each below a header of its own.
-fn edit_answer(edits: &[Edit]) -> String {
-    let length = marker_length(edits);
-    let each = edits.iter().map(|edit| render_edits(std::slice::from_ref(edit), length));
-    format!("```\n{}```\n", each.collect::<String>())
 }
 
 fn counts(score: Score) -> Counts {

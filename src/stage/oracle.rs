@@ -1,8 +1,9 @@
-//! What a model that knows the gold patch would write in each localization stage.
+//! What a model that knows the gold patch would write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::repo::path::RepoPath;
+use crate::search_replace::block::{Edit, marker_length, render_edits};
 use crate::stage::Stage;
 use crate::stage::file::{FileAnswer, FileShown, FileStage};
 use crate::stage::function::shown::FunctionShown;
@@ -14,8 +15,8 @@ use crate::stage::line::{LineAnswer, LineStage};
 
 /// A stage whose answer can be written from its truth.
 pub trait Oracle: Stage {
-    /// The completion that names what is shown of the truth, as far as the stage's limits let it;
-    /// `None` where nothing is.
+    /// The completion that names what is shown of the truth, as far as the stage's limits let it,
+    /// files in the order in which the truth first names them; `None` where nothing is.
     fn completion(&self, shown: &Self::Shown, truth: &[Self::Item]) -> Option<String>;
 
     /// The answer that names nothing.
@@ -44,12 +45,8 @@ impl Oracle for FileStage {
 impl Oracle for FunctionStage {
     fn completion(&self, shown: &FunctionShown, truth: &[SymbolId]) -> Option<String> {
         let known = truth.iter().filter(|symbol| self.is_in_view(shown, symbol));
-        let mut by_file: BTreeMap<&RepoPath, String> = BTreeMap::new();
-        for symbol in known.take(self.max_symbols) {
-            let lines = by_file.entry(&symbol.path).or_default();
-            *lines += &format!("{}\n", answer_line(symbol.kind, &symbol.name));
-        }
-        blocks(by_file)
+        let line = |symbol: &'_ SymbolId| format!("{}\n", answer_line(symbol.kind, &symbol.name));
+        blocks(known.take(self.max_symbols).map(|symbol| (&symbol.path, line(symbol))))
     }
 
     fn nothing() -> FunctionAnswer {
@@ -81,17 +78,15 @@ impl Oracle for LineStage {
         }
         runs.sort_by_key(|(_, first, last)| std::cmp::Reverse(last - first));
         runs.truncate(self.max_entries);
-        runs.sort_unstable();
-        let mut by_file: BTreeMap<&RepoPath, String> = BTreeMap::new();
-        for (path, first, last) in runs {
-            let entry = if first == last {
-                format!("line: {first}\n")
-            } else {
-                format!("lines: {first}-{last}\n")
+        let place = |path: &RepoPath| truth.iter().position(|item| item.path == *path);
+        runs.sort_by_key(|(path, first, _)| (place(path), *first));
+        blocks(runs.into_iter().map(|(path, first, last)| {
+            let entry = match first == last {
+                true => format!("line: {first}\n"),
+                false => format!("lines: {first}-{last}\n"),
             };
-            *by_file.entry(path).or_default() += &entry;
-        }
-        blocks(by_file)
+            (path, entry)
+        }))
     }
 
     fn nothing() -> LineAnswer {
@@ -138,12 +133,26 @@ fn is_window_start(shown: &LineShown, path: &RepoPath, line: u32) -> bool {
 }
 
 /// A path line before the lines of each file, a blank line between files.
-fn blocks(by_file: BTreeMap<&RepoPath, String>) -> Option<String> {
+fn blocks<'a>(entries: impl Iterator<Item = (&'a RepoPath, String)>) -> Option<String> {
+    let mut files: Vec<(&RepoPath, String)> = Vec::new();
+    for (path, line) in entries {
+        match files.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, lines)) => *lines += &line,
+            None => files.push((path, line)),
+        }
+    }
     let blocks: Vec<String> =
-        by_file.into_iter().map(|(path, lines)| format!("{path}\n{lines}")).collect();
+        files.into_iter().map(|(path, lines)| format!("{path}\n{lines}")).collect();
     if blocks.is_empty() { None } else { Some(format!("```\n{}```\n", blocks.join("\n"))) }
 }
 
 fn fenced(lines: Vec<String>) -> Option<String> {
     if lines.is_empty() { None } else { Some(format!("```\n{}```\n", lines.concat())) }
+}
+
+/// The edits as the prompt asks for them: each below a header of its own.
+pub fn edit_answer(edits: &[Edit]) -> String {
+    let length = marker_length(edits);
+    let each = edits.iter().map(|edit| render_edits(std::slice::from_ref(edit), length));
+    format!("```\n{}```\n", each.collect::<String>())
 }
