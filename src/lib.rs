@@ -22,6 +22,7 @@ pub mod stage;
 
 pub mod pipeline;
 pub mod report;
+pub mod train;
 pub mod triage;
 
 pub mod commands;

@@ -30,6 +30,7 @@ pub mod search;
 pub mod settings;
 pub mod show;
 pub mod stage_clock;
+pub mod train;
 pub mod triage;
 pub mod trust;
 pub mod work;
@@ -66,6 +67,7 @@ pub enum Command {
     Index(index::IndexArgs),
     Model(model::ModelArgs),
     Report(report::ReportArgs),
+    Train(train::TrainArgs),
     Triage(triage::TriageArgs),
     Trust(trust::TrustArgs),
 }
@@ -109,6 +111,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
         Command::Report(args) => report::report(args, cli.quiet),
+        Command::Train(args) => train::train(args, cli.quiet),
         Command::Triage(args) => triage::triage(args, cli.quiet),
         Command::Trust(args) => trust::trust(args),
     }

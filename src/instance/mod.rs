@@ -5,9 +5,12 @@
 //! [`Instance::solution`].
 
 pub mod dataset;
+pub mod mined;
 mod record;
 pub mod repository;
 pub mod selection;
+
+use crate::instance::mined::{Split, TextKind};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub struct Task {
     pub repo: String,
     pub base_commit: String,
     pub issue: String,
+    /// What the issue's text is, where the record was mined.
+    pub text_kind: Option<TextKind>,
+    /// What the instance is for, where the record was mined.
+    pub split: Option<Split>,
 }
 
 /// What became known later: for truth and for judging, never for a prompt.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::instance::mined::{Split, TextKind};
 use crate::instance::{Instance, Solution, Task};
 
 /// Why a record is no instance.
@@ -38,6 +39,10 @@ struct Record {
     base_commit: String,
     problem_statement: String,
     #[serde(default)]
+    text_kind: Option<TextKind>,
+    #[serde(default)]
+    split: Option<Split>,
+    #[serde(default)]
     patch: Option<String>,
     #[serde(default)]
     test_patch: Option<String>,
@@ -65,6 +70,8 @@ impl From<Record> for Instance {
                 repo: record.repo,
                 base_commit: record.base_commit,
                 issue: record.problem_statement,
+                text_kind: record.text_kind,
+                split: record.split,
             },
             solution: Solution {
                 patch: record.patch.unwrap_or_default(),

@@ -68,6 +68,29 @@ pub fn clone_repository(folder: &Path, repo: &str, template: &str) -> anyhow::Re
     Ok(target)
 }
 
+/// The `owner/name` of a repository: of the URL that it was cloned from, else of its folder, by the
+/// names that [`find_repository`] looks for. `None` where neither tells an owner.
+pub fn repository_name(root: &Path, origin: Option<&str>) -> Option<String> {
+    let named = |owner: &str, name: &str| {
+        let repo = format!("{owner}/{}", name.strip_suffix(".git").unwrap_or(name));
+        parts_of(&repo).is_ok().then_some(repo)
+    };
+    let of_origin = origin.filter(|url| url.contains("://") || url.contains('@')).and_then(|url| {
+        let mut parts = url.trim_end_matches('/').rsplit(['/', ':']);
+        let (name, owner) = (parts.next()?, parts.next()?);
+        named(owner, name)
+    });
+    let of_folder = || {
+        let full = root.canonicalize().ok()?;
+        let is_inner = full.file_name().is_some_and(|name| name == "repo" || name == "repo.git");
+        let folder = if is_inner { full.parent()? } else { &full };
+        let name = folder.file_name()?.to_str()?;
+        let (owner, name) = name.split_once("__").or_else(|| name.split_once('+'))?;
+        named(owner, name)
+    };
+    of_origin.or_else(of_folder)
+}
+
 /// The two parts of `owner/name`, neither of which leads anywhere else.
 fn parts_of(repo: &str) -> anyhow::Result<(&str, &str)> {
     let is_plain = |part: &str| {
@@ -105,6 +128,26 @@ mod tests {
             assert!(find_repository(folder.path(), repo).is_err(), "{repo}");
         }
     }
+
+    #[test]
+    fn a_repository_is_named_by_its_origin_or_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for (below, origin, wanted) in [
+            ("o__n", None, Some("o/n")),
+            ("o+n/repo", None, Some("o/n")),
+            ("o+n.git", None, Some("o/n")),
+            ("n", None, None),
+            ("n", Some("https://example.org/o/n.git"), Some("o/n")),
+            ("n", Some("git@example.org:o/n.git"), Some("o/n")),
+            ("a__b", Some("https://example.org/o/n"), Some("o/n")),
+            ("a__b", Some("../elsewhere"), Some("a/b")),
+        ] {
+            let root = folder.path().join(below);
+            fs::create_dir_all(&root).unwrap();
+            assert_eq!(repository_name(&root, origin).as_deref(), wanted, "{below} {origin:?}");
+        }
+    }
+
     #[test]
     fn a_clone_is_found_and_a_failed_one_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod change;
+pub mod commits;
 pub mod git;
 pub mod path;
 pub mod sealed_file;

@@ -20,6 +20,7 @@ mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod server;
+mod train;
 mod triage;
 #[cfg(target_os = "linux")]
 mod verify;

@@ -196,7 +196,7 @@ impl Source {
     pub fn records(&self) -> Vec<RecordRow> {
         let record = |instance: &Instance| {
             let (task, solution) = (instance.task(), instance.solution());
-            let Task { instance_id, repo, base_commit, issue } = task;
+            let Task { instance_id, repo, base_commit, issue, .. } = task;
             RecordRow::new([instance_id, repo, base_commit, issue, &solution.patch])
         };
         self.instances.iter().map(record).collect()

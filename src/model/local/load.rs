@@ -52,11 +52,11 @@ impl Default for LocalOptions {
 }
 
 /// The parts of a model's files, before the network is built.
-struct Parts {
-    config: DecoderConfig,
-    weights: Weights,
-    tokenizer: Tokenizer,
-    template: ChatTemplate,
+pub struct Parts {
+    pub config: DecoderConfig,
+    pub weights: Weights,
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
 }
 
 /// A loaded network with what belongs to it.
@@ -69,8 +69,7 @@ pub struct Loaded {
 
 impl Loaded {
     pub fn read(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
-        let parts = if path.is_dir() { read_folder(path)? } else { read_gguf(path)? };
-        let Parts { mut config, weights, tokenizer, template } = parts;
+        let Parts { mut config, weights, tokenizer, template } = read_parts(path)?;
         if let Some(max_context) = options.max_context {
             config.context_length = config.context_length.min(max_context);
         }
@@ -96,6 +95,11 @@ impl Loaded {
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
         Ok(Self { info, decoder, tokenizer: Arc::new(tokenizer), template })
     }
+}
+
+/// Opens a GGUF file or a Hugging Face directory; no weight is read yet.
+pub fn read_parts(path: &Path) -> anyhow::Result<Parts> {
+    if path.is_dir() { read_folder(path) } else { read_gguf(path) }
 }
 
 /// How much goes through the network at once.

@@ -1,0 +1,46 @@
+//! `sorft train`: from a git history to a tuned model, step by step.
+
+pub mod data;
+pub mod mine;
+pub mod sample;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::commands::Outcome;
+
+/// Make training data from git histories
+///
+/// Each step writes a file of JSON lines that the next one reads. Killed at any moment, the same
+/// command goes on where it was, and ends with the same bytes.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(subcommand)]
+    pub command: TrainCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrainCommand {
+    Mine(mine::MineArgs),
+    Data(data::EpisodeArgs),
+    Sample(sample::SampleArgs),
+}
+
+/// Runs `sorft train`.
+pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    match &args.command {
+        TrainCommand::Mine(args) => mine::mine(args, quiet),
+        TrainCommand::Data(args) => data::data(args, quiet),
+        TrainCommand::Sample(args) => sample::sample(args, quiet),
+    }
+}
+
+/// A bar for so many of something.
+fn bar(n: usize, what: &str, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let template = format!("{{pos}}/{{len}} {what} {{wide_bar}} {{eta}}");
+    let bar = ProgressBar::new(n as u64);
+    ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style))
+}

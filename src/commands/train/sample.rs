@@ -1,0 +1,279 @@
+//! `sorft train sample`: completions worth imitating.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use futures_util::StreamExt;
+use futures_util::stream;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::commands::Outcome;
+use crate::commands::engine::{EngineArgs, open_engine};
+use crate::commands::eval::TableFormat;
+use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::output::{note, write_json, write_stdout};
+use crate::commands::settings::Surroundings;
+use crate::commands::train::bar;
+use crate::config::Flags;
+use crate::model::Generate;
+use crate::prompt::EstimateTokens;
+use crate::report::table::{Style, Table};
+use crate::run::seed::request_hash;
+use crate::stage::StageKind;
+use crate::train::data::row::{EpisodeRow, read_episodes};
+use crate::train::sample::keep::Keep;
+use crate::train::sample::{SampleOptions, Sampled, from_engine, from_template};
+use crate::train::work_log::WorkLog;
+
+/// Draw completions of episodes, and keep those that are right
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sorft train sample episodes.jsonl --out sft.jsonl --teacher template
+  sorft train sample episodes.jsonl --out sft.jsonl --endpoint http://localhost:8000/v1 --model M
+  sorft train sample episodes.jsonl --out sft.jsonl --teacher self-constrained --model smollm2-135m")]
+pub struct SampleArgs {
+    /// Episodes, as `sorft train data` makes them
+    #[arg(value_name = "EPISODES")]
+    pub episodes: PathBuf,
+    /// The file of chats whose last message is worth imitating
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Who answers
+    #[arg(long, value_enum, default_value_t)]
+    pub teacher: Teacher,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// `best:N`: those with the highest reward, the shorter of equals; `paper`: all with a hit
+    #[arg(long, value_name = "RULE", default_value = "best:2")]
+    pub keep: Keep,
+    /// Completions of each episode
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub samples: usize,
+    /// 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f64,
+    #[arg(long, value_name = "P", default_value_t = 1.0, hide = true)]
+    pub top_p: f64,
+    /// Only episodes of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', value_parser = parse_stage)]
+    pub stage: Vec<StageKind>,
+    /// At most so many episodes
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Episodes in flight at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub jobs: usize,
+    /// Seed of all random numbers
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Form of the counts on stdout
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TableFormat,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Teacher {
+    /// A model or a server, free to write what it likes
+    #[default]
+    Engine,
+    /// Nobody: the true answer itself, with a true sentence before it where reasoning is wanted
+    Template,
+    /// A model that is held to the form of a valid answer; the student itself, say
+    SelfConstrained,
+}
+
+fn parse_stage(text: &str) -> Result<StageKind, String> {
+    let found = StageKind::ALL.into_iter().find(|stage| stage.name() == text);
+    found.ok_or_else(|| "wanted `file`, `function`, `line` or `edit`".to_owned())
+}
+
+/// Runs `sorft train sample`.
+pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let mut rows = read_episodes(&args.episodes)?;
+    rows.retain(|row| args.stage.is_empty() || args.stage.contains(&row.stage));
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
+    ensure!(!rows.is_empty(), "no episode of `{}` is selected", args.episodes.display());
+    ensure!(0 < args.samples, "`--samples 0` draws nothing");
+    let engine = match args.teacher {
+        Teacher::Template => None,
+        Teacher::Engine | Teacher::SelfConstrained => Some(open_teacher(args, quiet)?),
+    };
+    let options = SampleOptions {
+        teacher: engine.as_ref().map_or("template".to_owned(), |engine| engine.info().name.clone()),
+        keep: args.keep,
+        n: args.samples,
+        temperature: args.temperature,
+        top_p: args.top_p,
+        constrained: args.teacher == Teacher::SelfConstrained,
+        seed: args.seed,
+    };
+    let asked = json!({ "options": options, "episodes": request_hash(&rows)? });
+    let log_path = WorkLog::beside(&args.out);
+    let log = WorkLog::open(log_path.clone(), &asked)?;
+    let done: Vec<Sampled> = log.rows()?;
+    let finished: BTreeSet<(String, StageKind)> =
+        done.iter().map(|sampled| (sampled.instance.clone(), sampled.stage)).collect();
+    let left: Vec<&EpisodeRow> = rows
+        .iter()
+        .filter(|row| !finished.contains(&(row.instance_id.clone(), row.stage)))
+        .collect();
+    let progress = bar(rows.len(), "episodes", quiet);
+    progress.inc((rows.len() - left.len()) as u64);
+    let work = Work { log: &log, done: Mutex::new(done), progress: &progress };
+    let mut failed = Vec::new();
+    match &engine {
+        None => {
+            for row in left {
+                work.finish(from_template(row, &options, &EstimateTokens))?;
+            }
+        }
+        Some(engine) => {
+            let asking = work.ask(engine.as_ref(), &left, &options, args.jobs.max(1));
+            failed = run_until_interrupted(asking)?;
+        }
+    }
+    progress.finish_and_clear();
+    let mut done = work.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by(|a, b| (&a.instance, a.stage).cmp(&(&b.instance, b.stage)));
+    let counts = Counts::of(&done, failed.len());
+    failed.iter().for_each(|line| note(line));
+    if failed.is_empty() {
+        drop(log);
+        WorkLog::finish(&log_path, &args.out, done.iter().flat_map(|sampled| &sampled.kept))?;
+    } else {
+        note("what is done is kept; the same command asks again for the rest");
+    }
+    match args.format.style() {
+        Some(style) => write_stdout(&counts.render(style))?,
+        None => write_json(&counts)?,
+    }
+    Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Missed })
+}
+
+fn open_teacher(args: &SampleArgs, quiet: bool) -> anyhow::Result<std::sync::Arc<dyn Generate>> {
+    ensure!(
+        !args.engine.no_model,
+        "a teacher that is a model was asked for\nhint: `--teacher template` needs none"
+    );
+    let endpoints = &args.engine.endpoint;
+    let flags = Flags::default()
+        .set("model", args.engine.model.clone())
+        .set("endpoint", (!endpoints.is_empty()).then(|| endpoints.clone()));
+    let engine = open_engine(&args.engine, &Surroundings::read(None, &flags)?, quiet)?;
+    ensure!(
+        args.teacher != Teacher::SelfConstrained || engine.info().obeys_grammar,
+        "`{}` cannot be held to a grammar\nhint: `--teacher engine` lets it write what it likes",
+        engine.info().name
+    );
+    Ok(engine)
+}
+
+/// Episodes on their way.
+struct Work<'a> {
+    log: &'a WorkLog,
+    done: Mutex<Vec<Sampled>>,
+    progress: &'a ProgressBar,
+}
+
+impl Work<'_> {
+    fn finish(&self, sampled: Sampled) -> anyhow::Result<()> {
+        self.log.append(&sampled)?;
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(sampled);
+        self.progress.inc(1);
+        Ok(())
+    }
+
+    /// Asks the engine for all that is left; gives a line for each episode that failed.
+    async fn ask(
+        &self,
+        engine: &dyn Generate,
+        left: &[&EpisodeRow],
+        options: &SampleOptions,
+        jobs: usize,
+    ) -> anyhow::Result<Vec<String>> {
+        let one = |row: &EpisodeRow| {
+            let row = row.clone();
+            async move {
+                let sampled = from_engine(&row, options, engine).await;
+                sampled.map_err(|error| {
+                    format!("not sampled: {} {}: {error:#}", row.instance_id, row.stage.name())
+                })
+            }
+        };
+        let mut failed = Vec::new();
+        let mut asked = stream::iter(left.iter().map(|row| one(row))).buffer_unordered(jobs);
+        while let Some(sampled) = asked.next().await {
+            match sampled {
+                Ok(sampled) => self.finish(sampled)?,
+                Err(line) => failed.push(line),
+            }
+        }
+        failed.sort();
+        Ok(failed)
+    }
+}
+
+/// What was kept, by stage.
+#[derive(Debug, Serialize)]
+struct Counts {
+    version: u32,
+    failed: usize,
+    stages: BTreeMap<&'static str, StageCounts>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct StageCounts {
+    episodes: usize,
+    /// Episodes with at least one completion that was kept.
+    with_kept: usize,
+    kept: usize,
+    /// The mean reward of what was kept.
+    mean_reward: f64,
+    dropped: BTreeMap<String, usize>,
+}
+
+impl Counts {
+    fn of(done: &[Sampled], failed: usize) -> Self {
+        let mut stages: BTreeMap<&'static str, StageCounts> = BTreeMap::new();
+        for sampled in done {
+            let counts = stages.entry(sampled.stage.name()).or_default();
+            counts.episodes += 1;
+            counts.with_kept += usize::from(!sampled.kept.is_empty());
+            counts.kept += sampled.kept.len();
+            counts.mean_reward += sampled.kept.iter().map(|row| row.reward).sum::<f64>();
+            for (reason, n) in &sampled.reasons {
+                *counts.dropped.entry(reason.clone()).or_default() += n;
+            }
+        }
+        for counts in stages.values_mut() {
+            counts.mean_reward /= counts.kept.max(1) as f64;
+        }
+        Self { version: 1, failed, stages }
+    }
+
+    fn render(&self, style: Style) -> String {
+        let of_stages = || StageKind::ALL.iter().filter_map(|stage| self.stages.get(stage.name()));
+        let reasons: BTreeSet<&String> = of_stages().flat_map(|c| c.dropped.keys()).collect();
+        let mut head = vec!["stage", "episodes", "answered", "kept", "mean reward"];
+        head.extend(reasons.iter().map(|reason| reason.as_str()));
+        let mut table = Table::new(&head);
+        for stage in StageKind::ALL {
+            let Some(counts) = self.stages.get(stage.name()) else { continue };
+            let mut row = vec![stage.name().to_owned()];
+            row.extend([counts.episodes, counts.with_kept, counts.kept].map(|n| n.to_string()));
+            row.push(format!("{:.3}", counts.mean_reward));
+            row.extend(reasons.iter().map(|reason| {
+                counts.dropped.get(*reason).copied().unwrap_or_default().to_string()
+            }));
+            table.push(row);
+        }
+        table.render(style)
+    }
+}

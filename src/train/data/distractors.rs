@@ -1,0 +1,60 @@
+//! The inputs of training episodes: the truth, filled up by retrieval and shuffled, since without
+//! anything false among them the later stages look easier than they are.
+
+use rand::seq::SliceRandom;
+
+use crate::index::language::of_path;
+use crate::repo::path::RepoPath;
+use crate::run::seed::{call_seed, sample_generator};
+use crate::stage::Context;
+use crate::stage::episode::Inputs;
+use crate::stage::function::symbol::SymbolId;
+use crate::stage::gold::Gold;
+use crate::stage::profile::Stages;
+use crate::train::data::Distractors;
+
+/// The inputs of an instance's stages.
+pub(super) fn inputs(
+    instance_id: &str,
+    context: &Context,
+    gold: &Gold,
+    stages: &Stages,
+    (distractors, seed): (Distractors, u64),
+) -> Inputs {
+    let mut inputs = Inputs::of_truth(stages, &context.index, gold);
+    let is_source = |path: &&RepoPath| of_path(path).is_some() && !context.index.is_test(path);
+    let files = context.ranking.files.iter().map(|file| &file.path).filter(is_source).cloned();
+    fill(&mut inputs.files, files, distractors.n_files);
+    let symbols = symbols_of(context, &inputs.files);
+    fill(&mut inputs.symbols, symbols.into_iter(), distractors.n_symbols);
+    let shuffled = |what: &str| sample_generator(call_seed(seed, instance_id, what, 0), 0, 0);
+    inputs.files.shuffle(&mut shuffled("files"));
+    inputs.symbols.shuffle(&mut shuffled("symbols"));
+    inputs
+}
+
+/// Adds what is not there yet, until there are `n`.
+fn fill<T: PartialEq>(chosen: &mut Vec<T>, more: impl Iterator<Item = T>, n: usize) {
+    for item in more {
+        if n <= chosen.len() {
+            break;
+        }
+        if !chosen.contains(&item) {
+            chosen.push(item);
+        }
+    }
+}
+
+/// The symbols of some files, the best ranked first.
+fn symbols_of(context: &Context, files: &[RepoPath]) -> Vec<SymbolId> {
+    let of_files = context.ranking.files.iter().filter(|file| files.contains(&file.path));
+    let ranked = context.ranking.symbols.iter().filter(|symbol| files.contains(&symbol.path));
+    ranked
+        .chain(of_files.flat_map(|file| &file.symbols))
+        .map(|symbol| SymbolId {
+            path: symbol.path.clone(),
+            kind: symbol.kind,
+            name: symbol.name.clone(),
+        })
+        .collect()
+}

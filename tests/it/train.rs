@@ -1,0 +1,321 @@
+//! `sorft train`: from a small history to chats worth imitating.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::server::{Script, Server};
+
+/// A history whose every commit is kept or dropped for a reason of its own.
+struct Shop {
+    home: TempDir,
+}
+
+const CART: &str = "\
+import os
+
+
+class Cart:
+    def __init__(self, items):
+        self.items = items
+
+    def total(self):
+        return sum(self.items)
+
+    def average(self):
+        return self.total() / len(self.items)
+";
+
+const LONG: &str =
+    "of a cart without any items is not what one expects of it, and it ends with a traceback there";
+
+impl Shop {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut past = Past::new(&home.path().join("repos/me__shop"));
+        past.commit("Start", &[("shop/cart.py", CART), ("shop/tax.py", "RATE = 2\n")]);
+        past.commit("Add a feature", &[("shop/tax.py", "RATE = 3\n")]);
+        past.commit("Fix it", &[("shop/tax.py", "RATE = 4\n")]);
+        past.commit(
+            "Fix the documentation of carts\n\nFixes #1",
+            &[("docs/cart.md", "Carts\n"), ("setup.py", "x = 1\n")],
+        );
+        let mended = CART.replace(
+            "        return self.total() / len",
+            "        if not self.items:\n            return 0\n        return self.total() / len",
+        );
+        past.commit(
+            &format!("Fix the average\n\nThe average {LONG}.\n\nFixes #2\n"),
+            &[
+                ("shop/cart.py", &mended),
+                ("tests/test_cart.py", "def test_mean_of_nothing():\n    assert mean([]) == 0\n"),
+                ("CHANGELOG.md", "- #2\n"),
+            ],
+        );
+        past.commit(
+            &format!("Revert \"Fix the average\"\n\nIt broke {LONG}."),
+            &[("shop/cart.py", CART)],
+        );
+        past.commit(
+            &format!("Fix the total\n\nUse sum_of_all() since the total {LONG}."),
+            &[("shop/cart.py", &mended.replace("sum(self", "sum_of_all(self"))],
+        );
+        let rounded = mended.replace("return sum(self.items)", "return round(sum(self.items), 2)");
+        past.commit(
+            &format!("shop: fix the total\n\nThe total {LONG}; cents are lost (#7)."),
+            &[("shop/cart.py", &rounded)],
+        );
+        Self { home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn sorft(&self, arguments: &[&str]) -> Output {
+        let home = self.home.path();
+        let mut command = Command::cargo_bin("sorft").unwrap();
+        let folders = ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"];
+        command.env("HOME", home).envs(folders.map(|name| (name, home.join(name))));
+        command.env("SORFT_OFFLINE", "1").env_remove("SORFT_API_KEY").current_dir(home);
+        command.args(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> Value {
+        let output = self.sorft(&[arguments, &["--format", "json", "-q"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn rows(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn mine(&self) -> Value {
+        let mine = ["train", "mine", "repos/me__shop", "--out", "instances.jsonl"];
+        self.done(&[&mine[..], &["--holdout", "none", "--repro-from-tests"]].concat())
+    }
+}
+
+/// A bare repository that grows.
+struct Past {
+    repository: git2::Repository,
+    files: git2::Index,
+    time: i64,
+}
+
+impl Past {
+    fn new(folder: &Path) -> Self {
+        let repository = git2::Repository::init_bare(folder).unwrap();
+        Self { repository, files: git2::Index::new().unwrap(), time: 1_000_000_000 }
+    }
+
+    fn commit(&mut self, message: &str, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            let zero = git2::IndexTime::new(0, 0);
+            let entry = git2::IndexEntry {
+                ctime: zero,
+                mtime: zero,
+                dev: 0,
+                ino: 0,
+                mode: 0o100_644,
+                uid: 0,
+                gid: 0,
+                file_size: 0,
+                id: self.repository.blob(text.as_bytes()).unwrap(),
+                flags: 0,
+                flags_extended: 0,
+                path: (*path).into(),
+            };
+            self.files.add(&entry).unwrap();
+        }
+        self.time += 1000;
+        let tree = self.files.write_tree_to(&self.repository).unwrap();
+        let tree = self.repository.find_tree(tree).unwrap();
+        let when = git2::Time::new(self.time, 0);
+        let who = git2::Signature::new("a", "a@example.org", &when).unwrap();
+        let parent = self.repository.head().ok().map(|head| head.peel_to_commit().unwrap());
+        let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
+        self.repository.commit(Some("HEAD"), &who, &who, message, &tree, &parents).unwrap();
+    }
+}
+
+#[test]
+fn a_history_gives_instances_and_a_reason_for_every_other_commit() {
+    let shop = Shop::new();
+    let counts = shop.mine();
+    let counts = &counts["repositories"]["me/shop"];
+    assert_eq!(counts["commits"], 8);
+    assert_eq!(counts["kept"], serde_json::json!({"message": 1, "message_and_test": 1}));
+    let dropped = serde_json::json!({
+        "no_fix": 2, "revert": 1, "no_source": 1, "short_text": 1, "names_solution": 1
+    });
+    assert_eq!(counts["dropped"], dropped);
+    let rows = shop.rows("instances.jsonl");
+    let text = rows[0]["problem_statement"].as_str().unwrap();
+    assert_eq!(
+        text,
+        format!(
+            "Fix the average\n\nThe average {LONG}.\n\nSteps to reproduce:\n```\ndef test_mean_of_nothing():\n    assert mean([]) == 0\n```"
+        )
+    );
+    let patch = rows[0]["patch"].as_str().unwrap();
+    assert!(patch.contains("shop/cart.py") && !patch.contains("CHANGELOG"), "{patch}");
+    assert!(rows[0]["test_patch"].as_str().unwrap().contains("test_mean_of_nothing"));
+    assert!(rows[1]["problem_statement"].as_str().unwrap().starts_with("fix the total\n"));
+}
+
+#[test]
+fn an_evaluation_is_neither_mined_nor_shown_to_training() {
+    let shop = Shop::new();
+    let named = "sqlfluff/sqlfluff=repos/me__shop";
+    let refused = shop.sorft(&["train", "mine", named, "--out", "x.jsonl"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("is a repository of an evaluation"), "{message}");
+
+    // The history itself as an evaluation, under the name of a copy: refused by its first commit.
+    shop.mine();
+    let evaluation = ["--evaluation", "instances.jsonl", "--evaluation-repos", "repos"];
+    let copy = ["train", "mine", "you/copy=repos/me__shop", "--out", "x.jsonl"];
+    let refused = shop.sorft(&[&copy[..], &evaluation[..]].concat());
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("begins with the first commit of `me/shop`"), "{message}");
+
+    // Another history that holds a file of it: what is mined there has another base.
+    let mut past = Past::new(&shop.path("repos/you__other"));
+    past.commit("Start", &[("vendored.py", CART), ("a.py", "x = 1\n")]);
+    past.commit(&format!("Fix a\n\nThe value {LONG}."), &[("a.py", "x = 2\n")]);
+    past.commit("Change the copy", &[("vendored.py", "pass\n")]);
+    past.commit(&format!("Fix a again\n\nSome value {LONG}, too."), &[("a.py", "x = 33333\n")]);
+    let other = ["train", "mine", "repos/you__other", "--out", "x.jsonl", "--holdout", "none"];
+    let counts = shop.done(&[&other[..], &evaluation[..]].concat());
+    let counts = &counts["repositories"]["you/other"];
+    assert_eq!(counts["dropped"]["evaluation_file"], 1);
+    assert_eq!(counts["kept"]["message"], 1);
+}
+
+#[test]
+fn instances_become_episodes_and_a_template_answers_them() {
+    let shop = Shop::new();
+    shop.mine();
+    let data = ["train", "data", "instances.jsonl", "--repos", "repos", "--out", "e.jsonl"];
+    let counts = shop.done(&data);
+    assert_eq!(counts["instances"], 2);
+    for stage in ["file", "function", "line", "edit"] {
+        let counts = &counts["stages"][stage];
+        assert_eq!((&counts["episodes"], &counts["answers"]), (&2.into(), &2.into()), "{stage}");
+    }
+    let rows = shop.rows("e.jsonl");
+    assert_eq!(rows.len(), 8);
+    let function = rows.iter().find(|row| row["stage"] == "function").unwrap();
+    let prompt = function["episode"]["prompt"]["messages"][1]["content"].as_str().unwrap();
+    assert!(prompt.contains("shop/cart.py") && prompt.contains("shop/tax.py"), "{prompt}");
+
+    let sample = ["train", "sample", "e.jsonl", "--teacher", "template", "--out", "s.jsonl"];
+    let counts = shop.done(&sample);
+    assert_eq!(counts["stages"]["edit"]["kept"], 2);
+    assert_eq!(counts["stages"]["edit"]["mean_reward"], 1.0);
+    let rows = shop.rows("s.jsonl");
+    let edit = rows.iter().find(|row| row["stage"] == "edit").unwrap();
+    let roles: Vec<&str> =
+        edit["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant"]);
+    assert!(edit["messages"][2]["content"].as_str().unwrap().contains("<<<<<<< SEARCH"));
+}
+
+#[test]
+fn unfinished_work_goes_on_and_ends_with_the_same_bytes() {
+    let shop = Shop::new();
+    shop.mine();
+    let data = ["train", "data", "instances.jsonl", "--repos", "repos", "--out"];
+    shop.done(&[&data[..], &["whole.jsonl"]].concat());
+    // A result that cannot take its name leaves the work as a kill before the end does.
+    fs::create_dir_all(shop.path("broken.jsonl/x")).unwrap();
+    let failed = shop.sorft(&[&data[..], &["broken.jsonl"]].concat());
+    assert_eq!(failed.status.code(), Some(2));
+    fs::remove_dir_all(shop.path("broken.jsonl")).unwrap();
+    let work = fs::read_to_string(shop.path("broken.jsonl.work")).unwrap();
+    let lines: Vec<&str> = work.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 3, "the settings and two instances");
+    let cut = format!("{}{}{}", lines[0], lines[1], &lines[2][..lines[2].len() / 2]);
+    fs::write(shop.path("broken.jsonl.work"), &cut).unwrap();
+    let other = shop.sorft(&[&data[..], &["broken.jsonl", "--seed", "5"]].concat());
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(message.contains("other settings"), "{message}");
+    shop.done(&[&data[..], &["broken.jsonl"]].concat());
+    let read = |name: &str| fs::read(shop.path(name)).unwrap();
+    assert!(read("broken.jsonl") == read("whole.jsonl"));
+    assert!(!shop.path("broken.jsonl.work").exists());
+}
+
+#[test]
+fn a_teacher_s_wrong_answers_are_counted_by_reason() {
+    let shop = Shop::new();
+    shop.mine();
+    let data = ["train", "data", "instances.jsonl", "--repos", "repos", "--out", "e.jsonl"];
+    shop.done(&data);
+    let server = Server::start(Script {
+        file: "```\nshop/cart.py\n```",
+        function: "```\nshop/cart.py\nfunction: Cart.nothing\n```",
+        line: "no block",
+        edits: vec![
+            "```\n### shop/cart.py\n<<<<<<< SEARCH\n    def total(self):\n=======\n    def totals(self):\n>>>>>>> REPLACE\n```\n",
+        ],
+    });
+    let url = server.url();
+    let sample = ["train", "sample", "e.jsonl", "--endpoint", &url, "--samples", "2", "--out", "s"];
+    let counts = shop.done(&sample);
+    let stages = &counts["stages"];
+    assert_eq!(stages["file"]["kept"], 2);
+    assert_eq!(stages["file"]["dropped"], serde_json::json!({"repeated": 2}));
+    assert_eq!(stages["function"]["dropped"]["unknown symbol"], 2);
+    assert_eq!(stages["line"]["dropped"]["no answer"], 2);
+    assert_eq!(stages["edit"]["kept"], 0);
+    let rows = shop.rows("s");
+    assert_eq!(rows[0]["score"], serde_json::json!({"hits": 1, "answered": 1, "expected": 1}));
+    assert_eq!(rows[0]["teacher"], "tiny");
+}
+
+#[test]
+fn a_file_that_holds_no_episode_says_what_makes_them() {
+    let shop = Shop::new();
+    fs::write(shop.path("e.jsonl"), "").unwrap();
+    fs::write(shop.path("i.jsonl"), "{\"instance_id\": \"x\"}\n").unwrap();
+    for (name, wanted) in [("e.jsonl", "holds no episode"), ("i.jsonl", "line 1: no episode")] {
+        let sample = shop.sorft(&["train", "sample", name, "--teacher", "template", "--out", "s"]);
+        let message = String::from_utf8_lossy(&sample.stderr).into_owned();
+        assert_eq!(sample.status.code(), Some(2));
+        assert!(message.contains(wanted) && message.contains("sorft train data"), "{message}");
+    }
+}
+
+#[test]
+fn histories_that_cannot_be_mined_say_what_to_do() {
+    let shop = Shop::new();
+    // A work tree without a name, a folder inside it, and the same with its history cut off.
+    let tree = shop.path("tree");
+    git2::Repository::clone(shop.path("repos/me__shop").to_str().unwrap(), &tree).unwrap();
+    let head = git2::Repository::open(&tree).unwrap().head().unwrap().target().unwrap();
+    fs::create_dir_all(shop.path("none/x")).unwrap();
+    let check = |repository: &str, wanted: &[&str]| {
+        let output = shop.sorft(&["train", "mine", repository, "--out", "x.jsonl"]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{repository}: {message}");
+        for wanted in wanted {
+            assert!(message.contains(wanted), "{repository}: {message}");
+        }
+    };
+    check("tree", &["does not tell the name", "`OWNER/NAME=tree`"]);
+    check("tree/shop", &["is a folder inside a repository"]);
+    check("none/x", &["is not in a git repository"]);
+    check("nowhere", &["cannot be opened"]);
+    fs::write(tree.join(".git/shallow"), format!("{head}\n")).unwrap();
+    check("me/shop=tree", &["is cut off", "git fetch --unshallow"]);
+}
