@@ -1,8 +1,9 @@
-//! From a git history to training data: mining, episodes, completions worth imitating.
+//! From a git history to training data, and from data to weights.
 //!
-//! Nothing here sees a tensor.
+//! Mining, episodes and sampling see no tensor; the decoder sees neither stages nor repositories.
 
 pub mod data;
+pub mod decoder;
 pub mod mine;
 pub mod sample;
 pub mod work_log;

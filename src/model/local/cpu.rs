@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{bail, ensure};
-use candle_core::CpuStorage;
-use candle_core::quantized::GgmlDType;
 
 use crate::model::kernels::Isa;
 use crate::model::kernels::activation::{Activations, Form, rms_norm};
@@ -258,12 +256,9 @@ impl Ops for Cpu {
 /// unpacked to 16 bits.
 fn packable<'a>(stored: &'a StoredTensor<'_>) -> anyhow::Result<(QuantType, Cow<'a, [u8]>)> {
     let bytes = Cow::Borrowed(&*stored.bytes);
-    let unpacked = |dtype: GgmlDType| {
-        let n_values = stored.shape.iter().product();
-        let CpuStorage::F32(values) = dtype.from_data(bytes.clone()).dequantize(n_values)? else {
-            bail!("{dtype:?} does not unpack to floats");
-        };
-        let halves = values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes());
+    let unpacked = || {
+        let halves = stored.to_f32()?;
+        let halves = halves.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes());
         Ok((QuantType::F16, Cow::Owned(halves.collect())))
     };
     Ok(match stored.encoding {
@@ -277,8 +272,6 @@ fn packable<'a>(stored: &'a StoredTensor<'_>) -> anyhow::Result<(QuantType, Cow<
         Encoding::Q4K => (QuantType::Q4K, bytes),
         Encoding::Q5K => (QuantType::Q5K, bytes),
         Encoding::Q6K => (QuantType::Q6K, bytes),
-        Encoding::Q5_1 => return unpacked(GgmlDType::Q5_1),
-        Encoding::Q2K => return unpacked(GgmlDType::Q2K),
-        Encoding::Q3K => return unpacked(GgmlDType::Q3K),
+        Encoding::Q5_1 | Encoding::Q2K | Encoding::Q3K => return unpacked(),
     })
 }

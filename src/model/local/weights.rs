@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use anyhow::{Context as _, ensure};
+use candle_core::CpuStorage;
+use candle_core::quantized::GgmlDType;
 
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::gguf::{Encoding, Gguf};
@@ -88,7 +90,7 @@ impl Weights {
 }
 
 impl StoredTensor<'_> {
-    /// The numbers of an unquantized tensor.
+    /// The numbers of a tensor; quantized ones unpacked.
     pub fn to_f32(&self) -> anyhow::Result<Vec<f32>> {
         Ok(match self.encoding {
             Encoding::F32 => self
@@ -106,8 +108,18 @@ impl StoredTensor<'_> {
                 .chunks_exact(2)
                 .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
                 .collect(),
-            other => anyhow::bail!("a vector is stored as {other:?}"),
+            quantized => self.unpacked(quantized.ggml())?,
         })
+    }
+}
+
+impl StoredTensor<'_> {
+    fn unpacked(&self, dtype: GgmlDType) -> anyhow::Result<Vec<f32>> {
+        let n_values = self.shape.iter().product();
+        match dtype.from_data(Cow::Borrowed(&*self.bytes)).dequantize(n_values)? {
+            CpuStorage::F32(values) => Ok(values),
+            _ => anyhow::bail!("{dtype:?} does not unpack to floats"),
+        }
     }
 }
 

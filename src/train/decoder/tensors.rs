@@ -1,0 +1,100 @@
+//! The tensors of a network and of an adapter, by the names that other programs give them.
+
+use crate::train::decoder::layer::Site;
+use crate::train::decoder::linear::LowRank;
+use crate::train::decoder::{Adapter, Gradients, Network};
+
+impl Network {
+    /// All tensors with Hugging Face's names, in a fixed order.
+    pub fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), &mut self.embedding)];
+        for (idx, layer) in self.layers.iter_mut().enumerate() {
+            let name = |part: &str| format!("model.layers.{idx}.{part}");
+            tensors.push((name("input_layernorm.weight"), &mut layer.attn_norm));
+            for (site, linear) in Site::ALL.iter().zip(&mut layer.linears) {
+                tensors.push((name(&format!("{}.weight", site.name())), &mut linear.weight));
+                if let Some(bias) = &mut linear.bias {
+                    tensors.push((name(&format!("{}.bias", site.name())), bias));
+                }
+            }
+            if let Some((q, k)) = &mut layer.head_norms {
+                tensors.push((name("self_attn.q_norm.weight"), q));
+                tensors.push((name("self_attn.k_norm.weight"), k));
+            }
+            tensors.push((name("post_attention_layernorm.weight"), &mut layer.ffn_norm));
+        }
+        tensors.push(("model.norm.weight".to_owned(), &mut self.norm));
+        if let Some(output) = &mut self.output {
+            tensors.push(("lm_head.weight".to_owned(), output));
+        }
+        tensors
+    }
+
+    /// A network of the same shape with 0 for every number.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.fill(0.0));
+        zeros
+    }
+}
+
+impl Adapter {
+    /// Additions of a rank to all seven projections of every layer, which change nothing yet:
+    /// `draw` gives the numbers of each `a`, and each `b` is 0. `scale` is alpha / rank.
+    pub fn new(
+        network: &Network,
+        rank: usize,
+        scale: f32,
+        mut draw: impl FnMut(usize) -> f32,
+    ) -> Self {
+        let layers = network.layers.iter().map(|layer| {
+            Site::ALL.map(|site| {
+                let linear = &layer.linears[site as usize];
+                let n_out = linear.weight.len() / linear.n_in;
+                let a = (0..rank * linear.n_in).map(|_| draw(linear.n_in)).collect();
+                Some(LowRank { a, b: vec![0.0; n_out * rank], rank, scale })
+            })
+        });
+        Self { layers: layers.collect() }
+    }
+
+    /// All tensors with PEFT's names, in a fixed order.
+    pub fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
+        let mut tensors = Vec::new();
+        for (idx, layer) in self.layers.iter_mut().enumerate() {
+            for (site, low_rank) in Site::ALL.iter().zip(layer) {
+                let Some(low_rank) = low_rank else { continue };
+                let name = |part: &str| {
+                    format!("base_model.model.model.layers.{idx}.{}.{part}.weight", site.name())
+                };
+                tensors.push((name("lora_A"), &mut low_rank.a));
+                tensors.push((name("lora_B"), &mut low_rank.b));
+            }
+        }
+        tensors
+    }
+
+    /// An adapter of the same shape with 0 for every number.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.fill(0.0));
+        zeros
+    }
+}
+
+impl Gradients {
+    /// All tensors, in the order of what is trained.
+    pub fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
+        match self {
+            Self::Full(network) => network.tensors_mut(),
+            Self::Adapter(adapter) => adapter.tensors_mut(),
+        }
+    }
+
+    /// Sets every gradient to 0.
+    pub fn clear(&mut self) {
+        self.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.fill(0.0));
+    }
+}
