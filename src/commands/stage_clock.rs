@@ -45,24 +45,16 @@ impl<'a> StageClock<'a> {
         for row in state.rows.drain(..) {
             self.run.append_timing(&row)?;
         }
-        self.run.append_timing(&timing_row("", "total", began))
+        let row = TimingRow::ending_now(INSTANCE, "", "total", began.elapsed());
+        self.run.append_timing(&row)
     }
 }
 
 impl State {
     fn close(&mut self) {
         if let Some((stage, began)) = self.current.take() {
-            self.rows.push(timing_row(stage, "stage", began));
+            let took = began.elapsed();
+            self.rows.push(TimingRow::ending_now(INSTANCE, stage, "stage", took));
         }
-    }
-}
-
-fn timing_row(stage: &str, event: &str, began: Instant) -> TimingRow {
-    TimingRow {
-        instance: INSTANCE.to_owned(),
-        stage: stage.to_owned(),
-        event: event.to_owned(),
-        seconds: began.elapsed().as_secs_f64(),
-        at: jiff::Timestamp::now().to_string(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -191,6 +192,19 @@ pub struct TimingRow {
     pub seconds: f64,
     /// When it ended, in UTC (RFC 3339).
     pub at: String,
+}
+
+impl TimingRow {
+    /// Something that took so long and ends now.
+    pub fn ending_now(instance: &str, stage: &str, event: &str, took: Duration) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            stage: stage.to_owned(),
+            event: event.to_owned(),
+            seconds: took.as_secs_f64(),
+            at: jiff::Timestamp::now().to_string(),
+        }
+    }
 }
 
 /// The fields that order and find the rows of every file.

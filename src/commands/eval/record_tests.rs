@@ -11,7 +11,6 @@ use futures_util::stream;
 
 use crate::commands::eval::prediction::Predictions;
 use crate::commands::eval::progress_bar;
-use crate::commands::eval::run::timing_row;
 use crate::commands::eval::source::{Source, failure};
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::sandbox::{open_sandbox, sandbox_limits, sandbox_options};
@@ -24,6 +23,7 @@ use crate::pipeline::verify::recipe::Recipes;
 use crate::pipeline::verify::{Prediction, Verifier};
 use crate::report::failure::Failure;
 use crate::run::eval_dir::EvalDir;
+use crate::run::row::TimingRow;
 use crate::run::seed::request_hash;
 use crate::run::verdict_row::VerdictRow;
 use crate::sandbox::Limits;
@@ -161,7 +161,7 @@ impl<'a> RecordTests<'a> {
                 bar.inc(1);
                 match row {
                     Ok(row) => {
-                        dir.run().append_timing(&timing_row(id, "tests", took))?;
+                        dir.run().append_timing(&TimingRow::ending_now(id, "", "tests", took))?;
                         dir.append_verdict(&row)?;
                     }
                     Err(error) => not_run.push(failure(id, &error)),

@@ -188,7 +188,7 @@ impl Evaluation<'_> {
         for (event, took) in
             [("index", indexed), ("model", engine.busy()), ("total", began.elapsed())]
         {
-            run.append_timing(&timing_row(id, event, took)).map_err(ours)?;
+            run.append_timing(&TimingRow::ending_now(id, "", event, took)).map_err(ours)?;
         }
         self.dir.append_instance(&row).map_err(ours)?;
         let patch = solution.accepted_patch().unwrap_or_default();
@@ -212,17 +212,6 @@ fn ours(error: anyhow::Error) -> anyhow::Error {
 
 fn is_ours(error: &anyhow::Error) -> bool {
     error.is::<NotRecorded>()
-}
-
-/// Something of an instance that took time and has just ended.
-pub fn timing_row(instance: &str, event: &str, took: Duration) -> TimingRow {
-    TimingRow {
-        instance: instance.to_owned(),
-        stage: String::new(),
-        event: event.to_owned(),
-        seconds: took.as_secs_f64(),
-        at: jiff::Timestamp::now().to_string(),
-    }
 }
 
 /// An engine with a watch on one instance's requests.

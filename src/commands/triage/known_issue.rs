@@ -137,9 +137,12 @@ fn run_command(root: &Path, template: &str, number: u64) -> anyhow::Result<Strin
         .spawn()
         .with_context(|| format!("starting `{program}` (`issue_command`)"))?;
     let stdout = child.stdout.take().context("a process without an output")?;
-    let reader = std::thread::spawn(move || {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        stdout.take(MOST_BYTES).read_to_end(&mut bytes).map(|_| bytes)
+        let read = stdout.take(MOST_BYTES).read_to_end(&mut bytes).map(|_| bytes);
+        // Whoever waited may have lost patience.
+        drop(sender.send(read));
     });
     let began = Instant::now();
     let status = loop {
@@ -154,7 +157,11 @@ fn run_command(root: &Path, template: &str, number: u64) -> anyhow::Result<Strin
         std::thread::sleep(Duration::from_millis(5));
     };
     ensure!(status.success(), "`{}` failed: {status}", words.join(" "));
-    let bytes = reader.join().map_err(|_| anyhow::anyhow!("reading `{program}` failed"))??;
+    // What it started and left behind may keep the pipe open.
+    let read = receiver.recv_timeout(PATIENCE.saturating_sub(began.elapsed()));
+    let bytes = read
+        .with_context(|| format!("`{program}` ended, and something it started still writes"))?
+        .with_context(|| format!("reading what `{program}` prints"))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     ensure!(!text.trim().is_empty(), "`{}` printed nothing", words.join(" "));
     Ok(text)

@@ -9,13 +9,12 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::engine::EngineArgs;
-use crate::commands::index::open_index;
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::issue::IssueArgs;
 use crate::commands::output::{escape_controls, note, write_json, write_stdout};
@@ -152,7 +151,12 @@ fn hint_of(args: &TriageArgs, surroundings: &Surroundings) -> anyhow::Result<Opt
     if let Some(path) = &args.log {
         return read_log(path).map(|log| Some(Hint::Log(log)));
     }
-    if args.issue.is_given() || !args.staged {
+    ensure!(
+        args.issue.is_given() || args.staged,
+        "neither an issue nor a log: `--issue FILE|-|URL|OWNER/REPO#N`, `--issue-text TEXT` or `--log FILE|-` was wanted\n\
+         hint: a failing test run will do: `pytest 2>&1 | sorft triage --log -`"
+    );
+    if args.issue.is_given() {
         let issue = run_until_interrupted(
             args.issue.read(&surroundings.environment, surroundings.config().offline),
         )?;
@@ -168,6 +172,11 @@ fn read_log(path: &std::path::Path) -> anyhow::Result<Log> {
     } else {
         let file =
             File::open(path).with_context(|| format!("opening the log `{}`", path.display()))?;
+        ensure!(
+            !file.metadata().is_ok_and(|facts| facts.is_dir()),
+            "the log `{}` is a folder; a file was wanted",
+            path.display()
+        );
         Log::read(BufReader::with_capacity(1 << 20, file))
     };
     let log = log.with_context(|| format!("reading the log `{}`", path.display()))?;
@@ -179,13 +188,11 @@ fn read_log(path: &std::path::Path) -> anyhow::Result<Log> {
 
 /// The index of what the change is made to, or of the files as they stand.
 fn index_of(args: &TriageArgs, surroundings: &Surroundings) -> anyhow::Result<Arc<Index>> {
-    let config = surroundings.config();
-    let cache = surroundings.cache();
-    let at = if args.staged { Some("HEAD") } else { args.repository.at.as_deref() };
-    let repo = &args.repository.repo;
-    let index = open_index(repo, at, config, Some(cache))
-        .with_context(|| format!("indexing `{}`", repo.display()))?;
-    Ok(Arc::new(index))
+    let mut repository = args.repository.clone();
+    if args.staged {
+        repository.at = Some("HEAD".to_owned());
+    }
+    repository.index(surroundings, args.issue.file())
 }
 
 fn compare(index: &Index, findings: &Findings, staged: &[StagedFile]) -> Option<Comparison> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::commands::engine::open_engine;
 use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::likely::likely_places;
 use crate::commands::progress::ProgressView;
 use crate::commands::settings::Surroundings;
 use crate::commands::triage::TriageArgs;
 use crate::commands::work::{SampleArgs, Work};
 use crate::index::Index;
-use crate::index::retrieval::{RankOptions, rank};
 use crate::pipeline::calls::Calls;
 use crate::pipeline::locate::locate;
 use crate::pipeline::places::Places;
@@ -31,8 +31,7 @@ pub(super) fn ask_model(
 ) -> anyhow::Result<()> {
     let view = ProgressView::new(quiet);
     let engine = open_engine(&args.engine, surroundings, quiet)?;
-    let options = RankOptions { max_files: 200, max_symbols: 200, max_symbols_per_file: 24 };
-    let ranking = rank(index, &issue, &options);
+    let ranking = likely_places(index, &issue);
     let sampling = SampleArgs::default();
     let input = (Arc::clone(index), ranking);
     let work = Work::new(surroundings, &sampling, engine.as_ref(), issue, input)?;
