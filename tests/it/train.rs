@@ -256,6 +256,19 @@ fn unfinished_work_goes_on_and_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn unfinished_mining_with_other_issues_is_another_work() {
+    let shop = Shop::new();
+    fs::create_dir_all(shop.path("mined.jsonl/x")).unwrap();
+    let mine = ["train", "mine", "me/shop=repos/me__shop", "--out", "mined.jsonl"];
+    assert_eq!(shop.sorft(&mine).status.code(), Some(2));
+    let issue = serde_json::json!({ "repo": "me/shop", "number": 1, "title": "Totals are off" });
+    fs::write(shop.path("issues.jsonl"), format!("{issue}\n")).unwrap();
+    let other = shop.sorft(&[&mine[..], &["--issues", "issues.jsonl"]].concat());
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(message.contains("other input or with other settings"), "{message}");
+}
+
+#[test]
 fn a_teacher_s_wrong_answers_are_counted_by_reason() {
     let shop = Shop::new();
     shop.mine();

@@ -107,7 +107,14 @@ pub fn mine(
 ) -> anyhow::Result<Mining> {
     ensure!(!mines.is_empty(), "there is no repository to mine");
     let heads: Vec<String> = mines.iter().map(|mine| mine.history.head().to_string()).collect();
-    let asked = json!({ "mine": format!("{options:?}"), "heads": heads, "evaluation": evaluation.n_files() });
+    // All that decides what becomes of a commit: with other issues or another evaluation, what was
+    // found before does not hold.
+    let asked = json!({
+        "options": format!("{options:?}"),
+        "heads": heads,
+        "issues": format!("{issues:?}"),
+        "evaluation": format!("{evaluation:?}"),
+    });
     let log = WorkLog::open(log, &asked)?;
     let mut known: BTreeMap<(String, String), Mined> = log
         .rows::<ScanRow>()?
