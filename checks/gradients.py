@@ -16,7 +16,7 @@ import tempfile
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 LIMIT = 1e-3
@@ -97,6 +97,8 @@ def main():
                 if "lora_" in name:
                     parameter.data = (torch.randn_like(parameter) * 0.2).float().double()
             model.save_pretrained(folder / "adapter")
+            file = folder / "adapter" / "adapter_model.safetensors"
+            save_file({name: tensor.float() for name, tensor in load_file(file).items()}, file)
             theirs = their_loss(model, data)
             gradients = {
                 name.replace(".default", ""): parameter.grad

@@ -1,9 +1,10 @@
 //! Which engine completes prompts: a model on this machine, a server, or a recorded run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::commands::interrupt::run_until_interrupted;
@@ -15,6 +16,7 @@ use crate::config::{Origin, Resolved};
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
 use crate::model::kernels::Isa;
+use crate::model::local::adapter::fingerprint;
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::load::LocalOptions;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
@@ -29,11 +31,14 @@ pub struct EngineArgs {
     /// the server's name for it
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub model: Option<String>,
+    /// The folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub adapter: Option<PathBuf>,
     /// An OpenAI-compatible server; may be given several times
     #[arg(long, value_name = "URL", help_heading = "Model")]
     pub endpoint: Vec<String>,
     /// Ask no model: print the places that retrieval finds, and end
-    #[arg(long, help_heading = "Model", conflicts_with_all = ["model", "endpoint"])]
+    #[arg(long, help_heading = "Model", conflicts_with_all = ["model", "adapter", "endpoint"])]
     pub no_model: bool,
     #[command(flatten)]
     pub source: SourceArgs,
@@ -78,6 +83,10 @@ pub fn open_engine(
 ) -> anyhow::Result<Arc<dyn Generate>> {
     let config = surroundings.config();
     if !config.endpoint.is_empty() {
+        ensure!(
+            config.adapter.is_none(),
+            "`adapter` is for local models; a server has its own way of adding one\nhint: leave out `adapter`, and name the server's model for it with `--model`"
+        );
         let options = remote_options(surroundings)?;
         let engine = run_until_interrupted(RemoteEngine::connect(options))?;
         if !quiet {
@@ -96,7 +105,12 @@ pub fn open_engine(
     let mut options = args.source.download_options()?;
     options.offline |= config.offline;
     let found = obtain_with_progress(&model, &options, quiet)?;
-    let options = args.cpu.local_options(model.to_string());
+    let mut options = args.cpu.local_options(model.to_string());
+    if let Some(folder) = &config.adapter {
+        // Runs with other weights must not be taken for each other.
+        options.name = Some(format!("{model}+{}", fingerprint(folder)?));
+        options.adapter = Some(folder.clone());
+    }
     let engine = LocalEngine::load(found.path(), &options)
         .with_context(|| format!("loading the model `{model}`"))?;
     Ok(Arc::new(engine))

@@ -39,6 +39,7 @@ pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
     let text = |path: &std::path::PathBuf| path.display().to_string();
     Flags::default()
         .set("model", engine.model.clone())
+        .set("adapter", engine.adapter.as_ref().map(text))
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
         .set("effort", sampling.effort.map(effort_name))
         .set("rerank", sampling.rerank.map(rerank_name))

@@ -104,6 +104,12 @@ pub const KEYS: &[Key] = &[
         "the model: an alias, `hf:OWNER/NAME[/FILE]` or a path",
     ),
     key(
+        "adapter",
+        Kind::Path,
+        Setter::Trusted,
+        "the folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model",
+    ),
+    key(
         "endpoint",
         Kind::List,
         Setter::Trusted,

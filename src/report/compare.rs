@@ -50,6 +50,23 @@ pub struct McNemar {
     pub p: f64,
 }
 
+impl McNemar {
+    /// The exact test: of the instances that changed, how likely is a split at least as uneven under a
+    /// fair coin?
+    pub fn new(n_better: usize, n_worse: usize) -> Self {
+        let n = n_better + n_worse;
+        let few = n_better.min(n_worse);
+        // Binomial terms by their logarithms, since n may be in the thousands.
+        let mut log_term = -(n as f64) * std::f64::consts::LN_2;
+        let mut tail = 0.0;
+        for k in 0..=few {
+            tail += log_term.exp();
+            log_term += ((n - k) as f64).ln() - ((k + 1) as f64).ln();
+        }
+        Self { n_better, n_worse, p: (2.0 * tail).min(1.0) }
+    }
+}
+
 type Measure = (&'static str, bool, fn(&InstanceRow) -> Option<f64>);
 
 /// Name, whether it is yes or no, and the value where the instance has one.
@@ -168,25 +185,10 @@ fn difference(
         first: mean(|(_, a, _)| *a),
         second: mean(|(_, _, b)| *b),
         difference: estimate_mean(&differences),
-        mcnemar: is_binary.then(|| mcnemar(better.len(), worse.len())),
+        mcnemar: is_binary.then(|| McNemar::new(better.len(), worse.len())),
         better,
         worse,
     })
-}
-
-/// The exact test: of the instances that changed, how likely is a split at least as uneven under a
-/// fair coin?
-fn mcnemar(n_better: usize, n_worse: usize) -> McNemar {
-    let n = n_better + n_worse;
-    let few = n_better.min(n_worse);
-    // Binomial terms by their logarithms, since n may be in the thousands.
-    let mut log_term = -(n as f64) * std::f64::consts::LN_2;
-    let mut tail = 0.0;
-    for k in 0..=few {
-        tail += log_term.exp();
-        log_term += ((n - k) as f64).ln() - ((k + 1) as f64).ln();
-    }
-    McNemar { n_better, n_worse, p: (2.0 * tail).min(1.0) }
 }
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn mcnemar_is_exact() {
-        let p = |better, worse| mcnemar(better, worse).p;
+        let p = |better, worse| McNemar::new(better, worse).p;
         // 2 · (1 + 10 + 45) / 1024; 2 / 2^5; a tie and no change prove nothing.
         assert!((p(8, 2) - 0.109_375).abs() < 1e-12);
         assert!((p(0, 5) - 0.0625).abs() < 1e-12);

@@ -1,5 +1,6 @@
 //! Tables over many instances.
 
+pub mod answers;
 pub mod bootstrap;
 pub mod ceiling;
 pub mod compare;

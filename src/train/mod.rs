@@ -1,9 +1,16 @@
 //! From a git history to training data, and from data to weights.
 //!
-//! Mining, episodes and sampling see no tensor; the decoder sees neither stages nor repositories.
+//! Mining, episodes and sampling see no tensor; the decoder sees neither stages nor repositories;
+//! what trains it joins both.
 
+pub mod checkpoint;
 pub mod data;
 pub mod decoder;
+pub mod folder;
 pub mod mine;
+pub mod optimizer;
+pub mod rows;
 pub mod sample;
+pub mod scored;
+pub mod sft;
 pub mod work_log;

@@ -332,3 +332,153 @@ fn histories_that_cannot_be_mined_say_what_to_do() {
     fs::write(tree.join(".git/shallow"), format!("{head}\n")).unwrap();
     check("me/shop=tree", &["is cut off", "git fetch --unshallow"]);
 }
+
+#[test]
+fn answers_to_episodes_are_judged_and_two_models_compared() {
+    let shop = Shop::new();
+    shop.mine();
+    let data = ["train", "data", "instances.jsonl", "--repos", "repos", "--out", "e.jsonl"];
+    shop.done(&data);
+    let script = |file| Script {
+        file,
+        function: "```\nshop/cart.py\nfunction: Cart.nothing\n```",
+        line: "no block",
+        edits: vec![
+            "```\n### shop/cart.py\n<<<<<<< SEARCH\n    def total(self):\n=======\n    def totals(self):\n>>>>>>> REPLACE\n```\n",
+        ],
+    };
+    let answers = |file, out| {
+        let url = Server::start(script(file)).url();
+        shop.done(&["eval", "episodes", "e.jsonl", "--endpoint", &url, "--out", out])
+    };
+    let bad = answers("```\nshop/none.py\n```", "bad.jsonl");
+    let good = answers("```\nshop/cart.py\n```", "good.jsonl");
+    let of = |answers: &Value, stage: usize| {
+        let stage = &answers["stages"][stage];
+        [&stage["valid"], &stage["hit"]].map(|estimate| estimate["mean"].as_f64().unwrap())
+    };
+    assert_eq!([of(&bad, 0), of(&good, 0)], [[0.0, 0.0], [1.0, 1.0]]);
+    assert_eq!([of(&good, 1), of(&good, 2)], [[0.0, 0.0], [0.0, 0.0]], "nothing usable");
+    assert_eq!(of(&good, 3), [1.0, 0.0], "edits apply and miss");
+    let rows = shop.rows("good.jsonl");
+    assert_eq!(rows[1]["samples"][0]["rejection"], "unknown symbol");
+    let changes = shop.done(&["eval", "compare", "bad.jsonl", "good.jsonl"]);
+    let hit = &changes["stages"][0]["measures"][1];
+    assert_eq!(hit["difference"]["mean"], 1.0);
+    assert_eq!(hit["mcnemar"]["n_better"], 2);
+    let message = shop.sorft(&["eval", "compare", "bad.jsonl", "e.jsonl"]).stderr;
+    assert!(String::from_utf8_lossy(&message).contains("no judged episode"));
+}
+
+/// Chats of both splits that the model in `fixtures/models` can read.
+fn write_chats(path: &Path) {
+    let lines = (0..24).map(|idx| {
+        let split = if idx % 4 == 0 { "holdout" } else { "train" };
+        let message =
+            |role: &str, content: String| serde_json::json!({ "role": role, "content": content });
+        let row = serde_json::json!({
+            "version": 1, "instance_id": format!("me__shop-{idx}"), "stage": "file", "sample": 0,
+            "repo": "me/shop", "split": split, "teacher": "template", "reward": 1.0,
+            "score": { "hits": 1, "answered": 1, "expected": 1 },
+            "messages": [
+                message("user", format!("where is {idx}?")),
+                message("assistant", format!("a{idx}.py\n")),
+            ],
+        });
+        format!("{row}\n")
+    });
+    fs::write(path, lines.collect::<String>()).unwrap();
+}
+
+fn tiny_model() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/qwen2").display().to_string()
+}
+
+#[test]
+fn a_tuning_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
+    let shop = Shop { home: tempfile::tempdir().unwrap() };
+    write_chats(&shop.path("sft.jsonl"));
+    let model = tiny_model();
+    let tune = |out| {
+        let command = ["train", "sft", "sft.jsonl", "--model", &model, "--out", out];
+        [&command[..], &["--batch", "4", "--epochs", "60", "--save-every", "3", "--rate", "0.01"]]
+            .concat()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let done = |out| {
+        let arguments = tune(out);
+        shop.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let whole = done("whole");
+    assert_eq!(whole["steps"], 300);
+    assert_eq!(whole["chats"], 18);
+    assert_eq!(whole["held_out_chats"], 6);
+    let metrics = shop.rows("whole/metrics.jsonl");
+    let held_out = |row: &Value| row["held_out"]["stages"]["file"].as_f64();
+    let losses: Vec<f64> = metrics.iter().filter_map(held_out).collect();
+    assert_eq!(losses.len(), 101);
+    let best = whole["best"]["loss"].as_f64().unwrap();
+    assert!(best < losses[0] / 2.0, "from {} to {best}", losses[0]);
+
+    let mut n_kills = 0;
+    for n_lines in [2, 40, 170] {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
+        command.env("HOME", shop.home.path()).env("SORFT_OFFLINE", "1").current_dir(&shop.home);
+        let mut run = command
+            .args(tune("broken"))
+            .arg("-q")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = || {
+            fs::read_to_string(shop.path("broken/metrics.jsonl"))
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
+        while lines() < n_lines && run.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        n_kills += usize::from(run.try_wait().unwrap().is_none());
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    assert!(0 < n_kills, "every run was over before it could be killed");
+    assert_eq!(done("broken")["best"], whole["best"]);
+    for file in
+        ["metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"]
+    {
+        let bytes = |run: &str| fs::read(shop.path(run).join(file)).unwrap();
+        assert_eq!(bytes("broken"), bytes("whole"), "{file}");
+    }
+
+    let output = shop.sorft(&["train", "sft", "sft.jsonl", "--model", &model, "--out", "whole"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("was begun with another"), "{message}");
+}
+
+#[test]
+fn tuning_tells_what_is_wrong_with_its_input() {
+    let shop = Shop { home: tempfile::tempdir().unwrap() };
+    write_chats(&shop.path("sft.jsonl"));
+    let model = tiny_model();
+    let refused = |more: &[&str]| {
+        let command = ["train", "sft", "sft.jsonl", "--model", &model, "--out", "run"];
+        let output = shop.sorft(&[&command[..], more].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let message = refused(&["--max-tokens", "3"]);
+    assert!(message.contains("18 chats of the file stage have more than 3 tokens"), "{message}");
+    assert!(message.contains("no chat of `sft.jsonl` is left to learn"), "{message}");
+    let message = refused(&["--rate", "1e30", "--epochs", "30"]);
+    assert!(message.contains("the last checkpoint is as it was"), "{message}");
+    let rows = fs::read_to_string(shop.path("sft.jsonl")).unwrap();
+    fs::write(shop.path("sft.jsonl"), rows.replace("me/shop", "pydicom/pydicom")).unwrap();
+    let message = refused(&[]);
+    assert!(message.contains("is a repository of an evaluation"), "{message}");
+    fs::write(shop.path("sft.jsonl"), "").unwrap();
+    assert!(refused(&[]).contains("holds no chat to imitate"));
+}

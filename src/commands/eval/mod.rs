@@ -1,5 +1,6 @@
 //! `sorft eval`: how well sorft does on a benchmark.
 
+pub mod episodes;
 pub mod oracle;
 pub mod prediction;
 pub mod record_tests;
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
+use crate::commands::eval::episodes::EpisodesArgs;
 use crate::commands::eval::record_tests::TestArgs;
 use crate::commands::eval::run::RunArgs;
 use crate::commands::eval::source::{DataArgs, Source};
@@ -43,6 +45,7 @@ Examples:
   sorft eval verify dev.jsonl --repos repos --recipes recipes/swe-bench-dev.yaml --gold --out runs/gold
   sorft eval merge runs/all runs/1 runs/2 runs/3
   sorft eval compare runs/before runs/after
+  sorft eval episodes dev-episodes.jsonl --out answers.jsonl
 
 Exit codes: 0 done · 1 some instance could not be evaluated · 2 error · 130 interrupted")]
 pub struct EvalArgs {
@@ -82,6 +85,7 @@ pub struct EvalArgs {
 pub enum EvalCommand {
     Merge(MergeArgs),
     Compare(CompareArgs),
+    Episodes(Box<EpisodesArgs>),
     Verify(Box<VerifyArgs>),
 }
 
@@ -111,6 +115,7 @@ pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
     match &args.command {
         Some(EvalCommand::Merge(args)) => return summary::merge(args),
         Some(EvalCommand::Compare(args)) => return summary::compare(args),
+        Some(EvalCommand::Episodes(args)) => return episodes::episodes(args, quiet),
         Some(EvalCommand::Verify(args)) => return verify::verify(args, quiet),
         None => {}
     }

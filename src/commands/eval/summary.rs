@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::commands::Outcome;
-use crate::commands::eval::TableFormat;
+use crate::commands::eval::{TableFormat, episodes};
 use crate::commands::output::{escape_controls, write_json, write_stdout};
 use crate::report::compare::Comparison;
 use crate::report::evaluation::{EvalReport, Price};
@@ -42,15 +42,16 @@ pub struct MergeArgs {
     format: TableFormat,
 }
 
-/// Compare two evaluations, instance by instance
+/// Compare two evaluations, instance by instance, or two files of judged answers
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sorft eval compare runs/before runs/after")]
+  sorft eval compare runs/before runs/after
+  sorft eval compare bare.jsonl tuned.jsonl")]
 pub struct CompareArgs {
-    /// The folder of the first
+    /// The folder of the first, or a file of `sorft eval episodes`
     first: PathBuf,
-    /// The folder of the second
+    /// That of the second
     second: PathBuf,
     /// Form of the tables on stdout
     #[arg(long, value_enum, default_value_t)]
@@ -251,6 +252,9 @@ impl Part {
 
 /// Runs `sorft eval compare`.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<Outcome> {
+    if args.first.is_file() && args.second.is_file() {
+        return episodes::compare(&args.first, &args.second, args.format);
+    }
     let read = |path: &Path| -> anyhow::Result<(String, Vec<InstanceRow>)> {
         let record = RunRecord::read(path)?;
         ensure!(

@@ -54,6 +54,9 @@ pub struct EpisodeArgs {
     /// Give each stage the truth alone
     #[arg(long)]
     pub no_distractors: bool,
+    /// Take repositories of an evaluation, too: for `sorft eval episodes`. Training refuses them
+    #[arg(long)]
+    pub to_evaluate: bool,
     /// Draws the order of true inputs and distractors
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -75,7 +78,11 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
 pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let mut source = Source::open(&args.data, quiet)?;
     let evaluation = Evaluation::default();
-    for repo in source.instances.iter().map(|i| &i.task().repo).collect::<BTreeSet<_>>() {
+    let repos: BTreeSet<&String> = match args.to_evaluate {
+        true => BTreeSet::new(),
+        false => source.instances.iter().map(|i| &i.task().repo).collect(),
+    };
+    for repo in repos {
         evaluation.refuse(repo, &[])?;
     }
     let counter = open_counter(args, quiet)?;

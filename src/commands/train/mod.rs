@@ -1,17 +1,20 @@
 //! `sorft train`: from a git history to a tuned model, step by step.
 
+pub(crate) mod asking;
 pub mod data;
 pub mod mine;
 pub mod sample;
+pub mod sft;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
+use crate::stage::StageKind;
 
-/// Make training data from git histories
+/// Make training data from git histories, and tune a model on it
 ///
-/// Each step writes a file of JSON lines that the next one reads. Killed at any moment, the same
+/// Each step writes a file that the next one reads. Killed at any moment, the same
 /// command goes on where it was, and ends with the same bytes.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -24,6 +27,7 @@ pub enum TrainCommand {
     Mine(mine::MineArgs),
     Data(data::EpisodeArgs),
     Sample(sample::SampleArgs),
+    Sft(sft::SftArgs),
 }
 
 /// Runs `sorft train`.
@@ -32,6 +36,7 @@ pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         TrainCommand::Mine(args) => mine::mine(args, quiet),
         TrainCommand::Data(args) => data::data(args, quiet),
         TrainCommand::Sample(args) => sample::sample(args, quiet),
+        TrainCommand::Sft(args) => sft::sft(args, quiet),
     }
 }
 
@@ -40,7 +45,12 @@ fn bar(n: usize, what: &str, quiet: bool) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();
     }
-    let template = format!("{{pos}}/{{len}} {what} {{wide_bar}} {{eta}}");
+    let template = format!("{{pos}}/{{len}} {what} {{wide_bar}} {{msg}} {{eta}}");
     let bar = ProgressBar::new(n as u64);
     ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style))
+}
+
+pub(crate) fn parse_stage(text: &str) -> Result<StageKind, String> {
+    let found = StageKind::ALL.into_iter().find(|stage| stage.name() == text);
+    found.ok_or_else(|| "wanted `file`, `function`, `line` or `edit`".to_owned())
 }

@@ -2,33 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use futures_util::StreamExt;
-use futures_util::stream;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
-use crate::commands::interrupt::run_until_interrupted;
-use crate::commands::output::{note, write_json, write_stdout};
+use crate::commands::output::{write_json, write_stdout};
 use crate::commands::settings::Surroundings;
-use crate::commands::train::bar;
+use crate::commands::train::asking::{Asking, OfEpisode};
+use crate::commands::train::parse_stage;
 use crate::config::Flags;
 use crate::model::Generate;
 use crate::prompt::EstimateTokens;
 use crate::report::table::{Style, Table};
 use crate::run::seed::request_hash;
 use crate::stage::StageKind;
-use crate::train::data::row::{EpisodeRow, read_episodes};
+use crate::train::data::row::EpisodeRow;
+use crate::train::rows::read_rows;
 use crate::train::sample::keep::Keep;
 use crate::train::sample::{SampleOptions, Sampled, from_engine, from_template};
-use crate::train::work_log::WorkLog;
 
 /// Draw completions of episodes, and keep those that are right
 #[derive(Debug, Args)]
@@ -89,14 +85,9 @@ pub enum Teacher {
     SelfConstrained,
 }
 
-fn parse_stage(text: &str) -> Result<StageKind, String> {
-    let found = StageKind::ALL.into_iter().find(|stage| stage.name() == text);
-    found.ok_or_else(|| "wanted `file`, `function`, `line` or `edit`".to_owned())
-}
-
 /// Runs `sorft train sample`.
 pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let mut rows = read_episodes(&args.episodes)?;
+    let mut rows = read_rows::<EpisodeRow>(&args.episodes)?;
     rows.retain(|row| args.stage.is_empty() || args.stage.contains(&row.stage));
     rows.truncate(args.limit.unwrap_or(usize::MAX));
     ensure!(!rows.is_empty(), "no episode of `{}` is selected", args.episodes.display());
@@ -115,41 +106,24 @@ pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
         seed: args.seed,
     };
     let asked = json!({ "options": options, "episodes": request_hash(&rows)? });
-    let log_path = WorkLog::beside(&args.out);
-    let log = WorkLog::open(log_path.clone(), &asked)?;
-    let done: Vec<Sampled> = log.rows()?;
-    let finished: BTreeSet<(String, StageKind)> =
-        done.iter().map(|sampled| (sampled.instance.clone(), sampled.stage)).collect();
-    let left: Vec<&EpisodeRow> = rows
-        .iter()
-        .filter(|row| !finished.contains(&(row.instance_id.clone(), row.stage)))
-        .collect();
-    let progress = bar(rows.len(), "episodes", quiet);
-    progress.inc((rows.len() - left.len()) as u64);
-    let work = Work { log: &log, done: Mutex::new(done), progress: &progress };
+    let asking = Asking::open(&args.out, &asked, rows.len(), quiet)?;
+    let left = asking.left(&rows);
     let mut failed = Vec::new();
     match &engine {
         None => {
             for row in left {
-                work.finish(from_template(row, &options, &EstimateTokens))?;
+                asking.keep(from_template(row, &options, &EstimateTokens))?;
             }
         }
         Some(engine) => {
-            let asking = work.ask(engine.as_ref(), &left, &options, args.jobs.max(1));
-            failed = run_until_interrupted(asking)?;
+            let (engine, options) = (engine.as_ref(), &options);
+            failed = asking.ask(&left, args.jobs, |row| async move {
+                from_engine(&row, options, engine).await
+            })?;
         }
     }
-    progress.finish_and_clear();
-    let mut done = work.done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by(|a, b| (&a.instance, a.stage).cmp(&(&b.instance, b.stage)));
+    let done = asking.finish(&failed, |sampled: &Sampled| sampled.kept.clone())?;
     let counts = Counts::of(&done, failed.len());
-    failed.iter().for_each(|line| note(line));
-    if failed.is_empty() {
-        drop(log);
-        WorkLog::finish(&log_path, &args.out, done.iter().flat_map(|sampled| &sampled.kept))?;
-    } else {
-        note("what is done is kept; the same command asks again for the rest");
-    }
     match args.format.style() {
         Some(style) => write_stdout(&counts.render(style))?,
         None => write_json(&counts)?,
@@ -175,48 +149,9 @@ fn open_teacher(args: &SampleArgs, quiet: bool) -> anyhow::Result<std::sync::Arc
     Ok(engine)
 }
 
-/// Episodes on their way.
-struct Work<'a> {
-    log: &'a WorkLog,
-    done: Mutex<Vec<Sampled>>,
-    progress: &'a ProgressBar,
-}
-
-impl Work<'_> {
-    fn finish(&self, sampled: Sampled) -> anyhow::Result<()> {
-        self.log.append(&sampled)?;
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(sampled);
-        self.progress.inc(1);
-        Ok(())
-    }
-
-    /// Asks the engine for all that is left; gives a line for each episode that failed.
-    async fn ask(
-        &self,
-        engine: &dyn Generate,
-        left: &[&EpisodeRow],
-        options: &SampleOptions,
-        jobs: usize,
-    ) -> anyhow::Result<Vec<String>> {
-        let one = |row: &EpisodeRow| {
-            let row = row.clone();
-            async move {
-                let sampled = from_engine(&row, options, engine).await;
-                sampled.map_err(|error| {
-                    format!("not sampled: {} {}: {error:#}", row.instance_id, row.stage.name())
-                })
-            }
-        };
-        let mut failed = Vec::new();
-        let mut asked = stream::iter(left.iter().map(|row| one(row))).buffer_unordered(jobs);
-        while let Some(sampled) = asked.next().await {
-            match sampled {
-                Ok(sampled) => self.finish(sampled)?,
-                Err(line) => failed.push(line),
-            }
-        }
-        failed.sort();
-        Ok(failed)
+impl OfEpisode for Sampled {
+    fn episode(&self) -> (&str, StageKind) {
+        (&self.instance, self.stage)
     }
 }
 

@@ -49,6 +49,21 @@ impl ChatTemplate {
     /// Renders a prompt up to where the model's answer begins. A last message of the assistant is
     /// the beginning of that answer.
     pub fn render(&self, prompt: &Prompt) -> anyhow::Result<Vec<Piece>> {
+        let continues = prompt.messages.last().is_some_and(|last| last.role == Role::Assistant);
+        let mut pieces = self.pieces(prompt, !continues)?;
+        if continues {
+            pieces.truncate(end_of_contents(&pieces)?);
+        }
+        Ok(pieces)
+    }
+
+    /// What a whole chat has behind its last content: the end of the assistant's turn.
+    pub fn render_behind_answer(&self, chat: &Prompt) -> anyhow::Result<Vec<Piece>> {
+        let mut pieces = self.pieces(chat, false)?;
+        Ok(pieces.split_off(end_of_contents(&pieces)?))
+    }
+
+    fn pieces(&self, prompt: &Prompt, add_generation_prompt: bool) -> anyhow::Result<Vec<Piece>> {
         ensure!(!prompt.messages.is_empty(), "the prompt has no messages");
         let messages: Vec<Value> = prompt
             .messages
@@ -58,28 +73,27 @@ impl ChatTemplate {
                 context! { role => role_name(message.role), content => mark(idx, message) }
             })
             .collect();
-        let continues = prompt.messages.last().is_some_and(|last| last.role == Role::Assistant);
         let rendered = self
             .environment
             .get_template("chat")
             .and_then(|template| {
                 template.render(context! {
                     messages => messages,
-                    add_generation_prompt => !continues,
+                    add_generation_prompt => add_generation_prompt,
                     bos_token => self.bos_token.as_str(),
                     eos_token => self.eos_token.as_str(),
                 })
             })
             .map_err(|error| anyhow::anyhow!("{}", render_error(&error)))
             .context("the model's chat template fails on this prompt")?;
-        let mut pieces = parse_marked(&rendered, &prompt.messages)?;
-        if continues {
-            let is_content = |piece: &Piece| matches!(piece, Piece::Content(_));
-            let last = pieces.iter().rposition(is_content).context("the last message is empty")?;
-            pieces.truncate(last + 1);
-        }
-        Ok(pieces)
+        parse_marked(&rendered, &prompt.messages)
     }
+}
+
+/// How many pieces there are up to the last content.
+fn end_of_contents(pieces: &[Piece]) -> anyhow::Result<usize> {
+    let is_content = |piece: &Piece| matches!(piece, Piece::Content(_));
+    Ok(pieces.iter().rposition(is_content).context("the last message is empty")? + 1)
 }
 
 fn role_name(role: Role) -> &'static str {

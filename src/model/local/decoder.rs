@@ -5,12 +5,16 @@
 //! implementation, a row of the result depends on that row's token and on what stands before it
 //! in its sequence, never on what else is in the batch.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use half::f16;
 
 use crate::model::kernels::Isa;
+use crate::model::local::adapter::{AdapterWeights, LowRankWeights, Site};
 use crate::model::local::config::DecoderConfig;
+use crate::model::local::gguf::Encoding;
 use crate::model::local::weights::{StoredTensor, Weights};
 
 /// The arithmetic of one kind of device, over activations of the shape (rows, width).
@@ -95,6 +99,15 @@ pub struct SequenceRows<'a, S> {
 pub struct Linear<O: Ops + ?Sized> {
     pub matrix: O::Matrix,
     pub bias: Option<O::Vector>,
+    /// Is added to the product by [`Decoder`], not by [`Ops`].
+    low_rank: Option<Box<LowRank<O>>>,
+}
+
+/// An adapter's part of a projection: `b` of `a` of its input.
+struct LowRank<O: Ops + ?Sized> {
+    a: Linear<O>,
+    /// Scaled.
+    b: Linear<O>,
 }
 
 /// A loaded network.
@@ -133,7 +146,13 @@ pub struct Batch<'a, S> {
 }
 
 impl<O: Ops> Decoder<O> {
-    pub fn load(config: DecoderConfig, weights: &Weights, ops: O) -> anyhow::Result<Self> {
+    /// Loads a network, and what an adapter adds to it.
+    pub fn load(
+        config: DecoderConfig,
+        weights: &Weights,
+        mut adapter: Option<AdapterWeights>,
+        ops: O,
+    ) -> anyhow::Result<Self> {
         let (hidden, head_dim) = (config.hidden, config.head_dim);
         let (q_width, kv_width) = (config.n_heads * head_dim, config.n_kv_heads * head_dim);
         let load = |stored: StoredTensor<'_>| ops.load_matrix(&stored);
@@ -146,7 +165,7 @@ impl<O: Ops> Decoder<O> {
                 .with_context(|| format!("cannot load tensor `{name}.weight`"))?;
             let bias = format!("{name}.bias");
             let bias = weights.find(&bias).map(|_| vector(&bias, n_out)).transpose()?;
-            Ok(Linear { matrix, bias })
+            Ok(Linear { matrix, bias, low_rank: None })
         };
         let rotated = |name: &str, n_out: usize| -> anyhow::Result<Linear<O>> {
             let weight = format!("{name}.weight");
@@ -157,7 +176,7 @@ impl<O: Ops> Decoder<O> {
                 Some(_) => Some(ops.load_vector(&weights.rotated(&bias, &[n_out], &config)?)?),
                 None => None,
             };
-            Ok(Linear { matrix, bias })
+            Ok(Linear { matrix, bias, low_rank: None })
         };
         let mut layers = Vec::with_capacity(config.n_layers);
         for idx in 0..config.n_layers {
@@ -169,18 +188,40 @@ impl<O: Ops> Decoder<O> {
                 )),
                 None => None,
             };
+            let mut adapted = |site: Site, shape: [usize; 2], mut linear: Linear<O>| {
+                if let Some(adapter) = &mut adapter {
+                    let scale = adapter.scale;
+                    let found = adapter.take(idx, site, shape)?;
+                    linear.low_rank = found
+                        .map(|weights| LowRank::load(&ops, &weights, shape, scale).map(Box::new))
+                        .transpose()?;
+                }
+                anyhow::Ok(linear)
+            };
+            let [q, kv, ffn] = [q_width, kv_width, config.intermediate];
             layers.push(Layer {
                 attn_norm: vector(&name("attn_norm.weight"), hidden)?,
-                q_proj: rotated(&name("attn_q"), q_width)?,
-                k_proj: rotated(&name("attn_k"), kv_width)?,
-                v_proj: linear(&name("attn_v"), kv_width, hidden)?,
+                q_proj: adapted(Site::Q, [q, hidden], rotated(&name("attn_q"), q)?)?,
+                k_proj: adapted(Site::K, [kv, hidden], rotated(&name("attn_k"), kv)?)?,
+                v_proj: adapted(Site::V, [kv, hidden], linear(&name("attn_v"), kv, hidden)?)?,
                 head_norms,
-                o_proj: linear(&name("attn_output"), hidden, q_width)?,
+                o_proj: adapted(Site::O, [hidden, q], linear(&name("attn_output"), hidden, q)?)?,
                 ffn_norm: vector(&name("ffn_norm.weight"), hidden)?,
-                gate_proj: linear(&name("ffn_gate"), config.intermediate, hidden)?,
-                up_proj: linear(&name("ffn_up"), config.intermediate, hidden)?,
-                down_proj: linear(&name("ffn_down"), hidden, config.intermediate)?,
+                gate_proj: adapted(
+                    Site::Gate,
+                    [ffn, hidden],
+                    linear(&name("ffn_gate"), ffn, hidden)?,
+                )?,
+                up_proj: adapted(Site::Up, [ffn, hidden], linear(&name("ffn_up"), ffn, hidden)?)?,
+                down_proj: adapted(
+                    Site::Down,
+                    [hidden, ffn],
+                    linear(&name("ffn_down"), hidden, ffn)?,
+                )?,
             });
+        }
+        if let Some(adapter) = adapter {
+            adapter.finish()?;
         }
         let embedding = linear("token_embd", config.n_vocab, hidden)?;
         let norm = vector("output_norm.weight", hidden)?;
@@ -208,7 +249,7 @@ impl<O: Ops> Decoder<O> {
         for (idx, layer) in self.layers.iter().enumerate() {
             let input = ops.normed(&x, &layer.attn_norm)?;
             let [mut q, mut k, v] =
-                split(ops.project(&input, &[&layer.q_proj, &layer.k_proj, &layer.v_proj])?);
+                split(self.project(&input, &[&layer.q_proj, &layer.k_proj, &layer.v_proj])?);
             if let Some((q_norm, k_norm)) = &layer.head_norms {
                 ops.norm_heads(&mut q, q_norm)?;
                 ops.norm_heads(&mut k, k_norm)?;
@@ -216,11 +257,11 @@ impl<O: Ops> Decoder<O> {
             ops.rotate(&mut q, &turns)?;
             ops.rotate(&mut k, &turns)?;
             let mixed = ops.attend(idx, [q, k, v], &mut batch.sequences)?;
-            ops.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x)?;
+            self.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x)?;
 
             let input = ops.normed(&x, &layer.ffn_norm)?;
-            let [gate, up] = split(ops.project(&input, &[&layer.gate_proj, &layer.up_proj])?);
-            ops.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x)?;
+            let [gate, up] = split(self.project(&input, &[&layer.gate_proj, &layer.up_proj])?);
+            self.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x)?;
         }
         if batch.wanted.is_empty() {
             return Ok(Vec::new());
@@ -229,6 +270,65 @@ impl<O: Ops> Decoder<O> {
         let output = self.output.as_ref().unwrap_or(&self.embedding);
         let [logits] = split(ops.project(&last, &[output])?);
         ops.to_rows(logits)
+    }
+
+    /// The products of `x`, with what the adapter adds.
+    fn project(&self, x: &O::Input, linears: &[&Linear<O>]) -> anyhow::Result<Vec<O::Tensor>> {
+        let with_narrow: Vec<&Linear<O>> = linears
+            .iter()
+            .copied()
+            .chain(linears.iter().filter_map(|linear| Some(&linear.low_rank.as_ref()?.a)))
+            .collect();
+        let mut wide = self.ops.project(x, &with_narrow)?;
+        let mut narrow = wide.split_off(linears.len()).into_iter();
+        for (sum, linear) in wide.iter_mut().zip(linears) {
+            if let Some(low_rank) = &linear.low_rank
+                && let Some(narrow) = narrow.next()
+            {
+                self.ops.project_onto(&self.ops.plain(narrow)?, &low_rank.b, sum)?;
+            }
+        }
+        Ok(wide)
+    }
+
+    /// Adds the product of `x`, and what the adapter adds to it.
+    fn project_onto(
+        &self,
+        x: &O::Input,
+        linear: &Linear<O>,
+        sum: &mut O::Tensor,
+    ) -> anyhow::Result<()> {
+        self.ops.project_onto(x, linear, sum)?;
+        let Some(low_rank) = &linear.low_rank else { return Ok(()) };
+        let [narrow] = split(self.ops.project(x, &[&low_rank.a])?);
+        self.ops.project_onto(&self.ops.plain(narrow)?, &low_rank.b, sum)
+    }
+}
+
+impl<O: Ops> LowRank<O> {
+    fn load(
+        ops: &O,
+        weights: &LowRankWeights,
+        [n_out, n_in]: [usize; 2],
+        scale: f32,
+    ) -> anyhow::Result<Self> {
+        let rank = weights.a.len() / n_in;
+        // Zeros up to a width that activations come in.
+        let padded = rank.next_multiple_of(32);
+        let mut a = weights.a.clone();
+        a.resize(padded * n_in, 0.0);
+        let mut b = vec![0.0; n_out * padded];
+        for (row, padded_row) in weights.b.chunks(rank).zip(b.chunks_mut(padded)) {
+            row.iter().zip(padded_row).for_each(|(number, padded)| *padded = number * scale);
+        }
+        let load = |numbers: &[f32], shape: [usize; 2]| {
+            let halves = numbers.iter().flat_map(|n| f16::from_f32(*n).to_le_bytes());
+            let (shape, bytes) = (shape.to_vec(), Cow::Owned(halves.collect()));
+            let matrix =
+                ops.load_matrix(&StoredTensor { encoding: Encoding::F16, shape, bytes })?;
+            anyhow::Ok(Linear { matrix, bias: None, low_rank: None })
+        };
+        Ok(Self { a: load(&a, [padded, n_in])?, b: load(&b, [n_out, padded])? })
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a path to a running engine.
 
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::model::EngineInfo;
 use crate::model::kernels::Isa;
 use crate::model::kernels::team::Team;
+use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::cpu::Cpu;
@@ -37,6 +38,8 @@ pub struct LocalOptions {
     pub n_threads: Option<usize>,
     /// The instructions that compute; the fastest of the processor where it is `None`.
     pub isa: Option<Isa>,
+    /// The folder of an adapter in PEFT's layout.
+    pub adapter: Option<PathBuf>,
 }
 
 impl Default for LocalOptions {
@@ -47,6 +50,7 @@ impl Default for LocalOptions {
             max_prefix_bytes: 1 << 30,
             n_threads: None,
             isa: None,
+            adapter: None,
         }
     }
 }
@@ -90,8 +94,9 @@ impl Loaded {
         };
         let (pool, team) = threads().context("cannot start the engine's threads")?;
         let ops = Cpu::new(&config, team)?;
+        let adapter = options.adapter.as_deref().map(AdapterWeights::read).transpose()?;
         let decoder = pool
-            .install(|| Decoder::load(config, &weights, ops))
+            .install(|| Decoder::load(config, &weights, adapter, ops))
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
         Ok(Self { info, decoder, tokenizer: Arc::new(tokenizer), template })
     }

@@ -1,6 +1,7 @@
 //! The local engine: GGUF files and Hugging Face directories of the llama, qwen2 and qwen3
 //! families, on this machine's CPU or GPU.
 
+pub mod adapter;
 pub mod bench;
 pub mod chat;
 pub mod config;

@@ -47,7 +47,7 @@ fn decoder_with(family: &str, isa: Isa, n_threads: usize) -> Decoder<Cpu> {
     let config = DecoderConfig::parse_json(&text).unwrap();
     let weights = Weights::Safetensors(SafetensorsFiles::open(&folder(family)).unwrap());
     let ops = Cpu::new(&config, Team::new(isa, n_threads).unwrap()).unwrap();
-    Decoder::load(config, &weights, ops).unwrap()
+    Decoder::load(config, &weights, None, ops).unwrap()
 }
 
 /// Logits of every row of `ids`, put through the network in chunks.

@@ -1,15 +1,11 @@
 //! A line of `episodes.jsonl`.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-
-use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::instance::mined::{Split, TextKind};
 use crate::stage::StageKind;
 use crate::stage::episode::Episode;
+use crate::train::rows::Row;
 
 /// The version of the rows that this program writes.
 pub const EPISODE_ROW_VERSION: u32 = 1;
@@ -32,36 +28,12 @@ pub struct EpisodeRow {
     pub episode: Episode,
 }
 
-/// Reads a file of episodes.
-///
-/// # Errors
-///
-/// It cannot be read, holds a line that is no episode, or none at all.
-pub fn read_episodes(path: &Path) -> anyhow::Result<Vec<EpisodeRow>> {
-    let file = File::open(path).with_context(|| format!("opening `{}`", path.display()))?;
-    let mut rows = Vec::new();
-    for (idx, line) in BufReader::new(file).lines().enumerate() {
-        let place = || format!("`{}`, line {}", path.display(), idx + 1);
-        let line = line.with_context(place)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let row: EpisodeRow = serde_json::from_str(&line).with_context(|| {
-            format!("{}: no episode\nhint: `sorft train data` makes them", place())
-        })?;
-        if EPISODE_ROW_VERSION < row.version {
-            bail!(
-                "{}: version {} is newer than {EPISODE_ROW_VERSION}, the newest that this program reads",
-                place(),
-                row.version
-            );
-        }
-        rows.push(row);
+impl Row for EpisodeRow {
+    const NAME: &'static str = "episode";
+    const MADE_BY: &'static str = "sorft train data";
+    const VERSION: u32 = EPISODE_ROW_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
     }
-    ensure!(
-        !rows.is_empty(),
-        "`{}` holds no episode\nhint: `sorft train data` makes them",
-        path.display()
-    );
-    Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::model::local::adapter::Site;
 use crate::train::decoder::attention::{Attention, Qkv, QkvGradients, attend, attend_backward};
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::gate::{gated, gated_backward};
@@ -9,36 +10,6 @@ use crate::train::decoder::linear::{Linear, LinearGradients, LowRank};
 use crate::train::decoder::matrix::Into;
 use crate::train::decoder::norm::{rms_norm, rms_norm_backward};
 use crate::train::decoder::rotary::{Rotation, from_heads, to_heads};
-
-/// A projection of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Site {
-    Q,
-    K,
-    V,
-    O,
-    Gate,
-    Up,
-    Down,
-}
-
-impl Site {
-    pub const ALL: [Self; 7] =
-        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
-
-    /// The name of Hugging Face within a layer.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q => "self_attn.q_proj",
-            Self::K => "self_attn.k_proj",
-            Self::V => "self_attn.v_proj",
-            Self::O => "self_attn.o_proj",
-            Self::Gate => "mlp.gate_proj",
-            Self::Up => "mlp.up_proj",
-            Self::Down => "mlp.down_proj",
-        }
-    }
-}
 
 /// The weights of a layer.
 #[derive(Debug, Clone, PartialEq)]

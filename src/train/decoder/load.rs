@@ -2,9 +2,10 @@
 
 use anyhow::Context as _;
 
+use crate::model::local::adapter::Site;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::weights::{StoredTensor, Weights};
-use crate::train::decoder::layer::{Layer, Site};
+use crate::train::decoder::layer::Layer;
 use crate::train::decoder::linear::Linear;
 use crate::train::decoder::{Network, Shape};
 

@@ -1,42 +1,44 @@
-//! Adapters as PEFT keeps them: a folder with `adapter_model.safetensors` and
-//! `adapter_config.json`.
+//! Adapters in training, from and to the files of PEFT.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
-use serde::{Deserialize, Serialize};
+use anyhow::Context as _;
+use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use crate::train::decoder::layer::Site;
+use crate::model::local::adapter::{
+    AdapterWeights, CONFIG_FILE, LowRankWeights, PeftConfig, Site, WEIGHTS_FILE,
+};
 use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Network};
+use crate::train::folder::write_whole;
 
-const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-const CONFIG_FILE: &str = "adapter_config.json";
+/// How numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// For use, in half the space.
+    F16,
+}
 
-/// What PEFT must know of an adapter. Other fields of its own are passed over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    task_type: Option<String>,
-    base_model_name_or_path: Option<String>,
-    r: usize,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    target_modules: Vec<String>,
-    #[serde(default)]
-    bias: String,
-    #[serde(default)]
-    fan_in_fan_out: bool,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    inference_mode: bool,
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+        }
+    }
+
+    fn bytes(self, numbers: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Self::F16 => {
+                numbers.iter().flat_map(|n| half::f16::from_f32(*n).to_le_bytes()).collect()
+            }
+        }
+    }
 }
 
 impl Adapter {
@@ -46,48 +48,31 @@ impl Adapter {
     ///
     /// It is another kind of adapter, or one for a network of other shapes, which are named.
     pub fn read(folder: &Path, network: &Network) -> anyhow::Result<Self> {
-        let context = || format!("reading the adapter `{}`", folder.display());
-        let text = fs::read_to_string(folder.join(CONFIG_FILE)).with_context(context)?;
-        let config: PeftConfig =
-            serde_json::from_str(&text).context(CONFIG_FILE).with_context(context)?;
-        ensure!(
-            config.peft_type == "LORA" && !config.use_rslora && !config.use_dora,
-            "{}: a plain LoRA adapter was wanted, and `{}` of another kind was found",
-            context(),
-            config.peft_type
-        );
-        let bytes = fs::read(folder.join(WEIGHTS_FILE)).with_context(context)?;
-        let tensors =
-            SafeTensors::deserialize(&bytes).context(WEIGHTS_FILE).with_context(context)?;
-        let mut left: BTreeMap<String, TensorView<'_>> =
-            tensors.iter().map(|(name, view)| (name.to_owned(), view)).collect();
-        let scale = (config.lora_alpha / config.r as f64) as f32;
+        let mut weights = AdapterWeights::read(folder)?;
         let mut adapter = Self { layers: Vec::new() };
         for (idx, layer) in network.layers.iter().enumerate() {
             let mut sites = [const { None }; 7];
             for site in Site::ALL {
                 let linear = &layer.linears[site as usize];
-                let n_out = linear.weight.len() / linear.n_in;
-                let mut take = |part: &str, shape: [usize; 2]| {
-                    let name = tensor_name(idx, site, part);
-                    let found = left.remove(&name);
-                    found.map(|view| numbers(&name, &view, shape)).transpose()
-                };
-                let a = take("lora_A", [config.r, linear.n_in]).with_context(context)?;
-                let b = take("lora_B", [n_out, config.r]).with_context(context)?;
+                let shape = [linear.n_out(), linear.n_in];
+                let (rank, scale) = (weights.rank, weights.scale);
+                let found = weights.take(idx, site, shape)?;
                 sites[site as usize] =
-                    a.zip(b).map(|(a, b)| LowRank { a, b, rank: config.r, scale });
+                    found.map(|LowRankWeights { a, b }| LowRank { a, b, rank, scale });
             }
             adapter.layers.push(sites);
         }
-        if let Some(name) = left.keys().next() {
-            bail!("{}: the model has no place for its tensor `{name}`", context());
-        }
+        weights.finish()?;
         Ok(adapter)
     }
 
     /// Writes the two files into a folder, each whole before it has its name.
-    pub fn write(&mut self, folder: &Path, base: Option<&str>) -> anyhow::Result<()> {
+    pub fn write(
+        &mut self,
+        folder: &Path,
+        base: Option<&str>,
+        precision: Precision,
+    ) -> anyhow::Result<()> {
         let context = || format!("writing the adapter `{}`", folder.display());
         fs::create_dir_all(folder).with_context(context)?;
         let mut sites = self.layers.iter().flatten().flatten();
@@ -115,13 +100,13 @@ impl Adapter {
                 true => rank,
                 false => numbers.len() / rank,
             };
-            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            let bytes = precision.bytes(numbers);
             tensors.insert(name, (vec![n_rows, numbers.len() / n_rows], bytes));
         }
         let views = tensors
             .iter()
             .map(|(name, (shape, bytes))| {
-                Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+                Ok((name, TensorView::new(precision.dtype(), shape.clone(), bytes)?))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         write_whole(&folder.join(WEIGHTS_FILE), &serialize(views, None)?).with_context(context)?;
@@ -130,51 +115,51 @@ impl Adapter {
     }
 }
 
-fn tensor_name(layer: usize, site: Site, part: &str) -> String {
-    format!("base_model.model.model.layers.{layer}.{}.{part}.weight", site.name())
-}
-
-fn numbers(name: &str, view: &TensorView<'_>, shape: [usize; 2]) -> anyhow::Result<Vec<f32>> {
-    ensure!(
-        view.shape() == shape,
-        "its tensor `{name}` has the shape {:?} where the model needs {shape:?}: it is for another model",
-        view.shape()
-    );
-    let bytes = view.data();
-    Ok(match view.dtype() {
-        Dtype::F32 => {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
-        Dtype::F16 => {
-            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-        }
-        Dtype::BF16 => bytes
-            .chunks_exact(2)
-            .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        other => bail!("its tensor `{name}` is stored as {other:?}; floats were wanted"),
-    })
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
-    use crate::model::local::load::read_parts;
+    use crate::model::local::judge::Judge;
+    use crate::model::local::load::{LocalOptions, read_parts};
+    use crate::train::decoder::{Activations, Batch, Trainer};
 
     fn fixture(family: &str) -> Network {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family);
         let parts = read_parts(&folder).unwrap();
         Network::read(&parts.config, &parts.weights).unwrap()
+    }
+
+    #[test]
+    fn the_engine_adds_an_adapter_as_the_trainer_does() {
+        for family in ["llama", "qwen2", "qwen3"] {
+            let network = fixture(family);
+            let mut random = ChaCha8Rng::seed_from_u64(5);
+            let mut adapter = Adapter::new(&network, 4, 2.0, |_| random.random_range(-0.2..0.2));
+            for (_, tensor) in adapter.tensors_mut() {
+                tensor.iter_mut().for_each(|number| *number += random.random_range(-0.2..0.2));
+            }
+            let folder = tempfile::tempdir().unwrap();
+            adapter.write(folder.path(), None, Precision::F16).unwrap();
+            let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family);
+            let options =
+                LocalOptions { adapter: Some(folder.path().to_owned()), ..LocalOptions::default() };
+            let judge = Judge::load(&model, &options).unwrap();
+            let ids: Vec<u32> = (0..40).map(|idx| (idx * 7 + idx / 5) % 60).collect();
+            let found = judge.logprobs(&ids).unwrap();
+            let mut trainer = Trainer::new(Activations::Keep);
+            let (mut with, mut without) = (0.0_f64, 0.0_f64);
+            for (at, logprob) in found.iter().enumerate() {
+                let mut batch = Batch::default();
+                batch.push(&ids[..at + 2], at + 1, 1.0);
+                let loss = |trainer: &mut Trainer, adapter| trainer.loss(&network, adapter, &batch);
+                with = with.max((loss(&mut trainer, Some(&adapter)) + logprob).abs());
+                without = without.max((loss(&mut trainer, None) + logprob).abs());
+            }
+            assert!(with < 0.02, "{family}: {with} off");
+            assert!(0.5 < without, "{family}: the adapter changes {without} at the most");
+        }
     }
 
     #[test]
@@ -186,7 +171,7 @@ mod tests {
             number
         });
         let folder = tempfile::tempdir().unwrap();
-        adapter.write(folder.path(), Some("tiny")).unwrap();
+        adapter.write(folder.path(), Some("tiny"), Precision::F32).unwrap();
         assert_eq!(Adapter::read(folder.path(), &network).unwrap(), adapter);
         let mut wider = network.clone();
         wider.layers[1].linears[Site::Up as usize].weight.extend(vec![0.0; 32]);
@@ -196,7 +181,7 @@ mod tests {
         let mut shorter = network;
         shorter.layers.pop();
         let message = format!("{:#}", Adapter::read(folder.path(), &shorter).unwrap_err());
-        assert!(message.contains("no place for its tensor"), "{message}");
+        assert!(message.contains("has a place for its tensor"), "{message}");
         fs::write(folder.path().join(WEIGHTS_FILE), b"short").unwrap();
         let message = format!("{:#}", Adapter::read(folder.path(), &shorter).unwrap_err());
         assert!(message.contains("adapter_model.safetensors"), "{message}");

@@ -1,6 +1,6 @@
 //! The tensors of a network and of an adapter, by the names that other programs give them.
 
-use crate::train::decoder::layer::Site;
+use crate::model::local::adapter::Site;
 use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Gradients, Network};
 
@@ -65,9 +65,7 @@ impl Adapter {
         for (idx, layer) in self.layers.iter_mut().enumerate() {
             for (site, low_rank) in Site::ALL.iter().zip(layer) {
                 let Some(low_rank) = low_rank else { continue };
-                let name = |part: &str| {
-                    format!("base_model.model.model.layers.{idx}.{}.{part}.weight", site.name())
-                };
+                let name = |part: &str| site.tensor_name(idx, part);
                 tensors.push((name("lora_A"), &mut low_rank.a));
                 tensors.push((name("lora_B"), &mut low_rank.b));
             }

@@ -68,12 +68,23 @@ pub fn from_template(
     sampled(row, options, kept, reasons)
 }
 
-/// Completions of an engine.
+/// Completions of an engine, of which those are kept that are right.
 pub async fn from_engine(
     row: &EpisodeRow,
     options: &SampleOptions,
     engine: &dyn Generate,
 ) -> anyhow::Result<Sampled> {
+    let completions = complete(row, options, engine).await?;
+    let (kept, reasons) = keep(&row.episode, &completions, options.keep);
+    Ok(sampled(row, options, kept, reasons))
+}
+
+/// Completions of an engine, each with how it ended.
+pub async fn complete(
+    row: &EpisodeRow,
+    options: &SampleOptions,
+    engine: &dyn Generate,
+) -> anyhow::Result<Vec<(String, Ended)>> {
     let (max_tokens, _) = row.episode.completion_tokens();
     let request = Request {
         prompt: row.episode.prompt.clone(),
@@ -95,10 +106,7 @@ pub async fn from_engine(
         Finish::Stop => Ended::ByItself,
         Finish::Length => Ended::CutOff,
     };
-    let completions: Vec<(String, Ended)> =
-        completions.iter().map(|c| (c.text().into_owned(), ended(c))).collect();
-    let (kept, reasons) = keep(&row.episode, &completions, options.keep);
-    Ok(sampled(row, options, kept, reasons))
+    Ok(completions.iter().map(|c| (c.text().into_owned(), ended(c))).collect())
 }
 
 fn sampled(

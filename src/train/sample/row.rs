@@ -6,6 +6,7 @@ use crate::instance::mined::{Split, TextKind};
 use crate::prompt::Message;
 use crate::stage::StageKind;
 use crate::stage::score::Score;
+use crate::train::rows::Row;
 
 /// The version of the rows that this program writes.
 pub const SFT_VERSION: u32 = 1;
@@ -31,4 +32,14 @@ pub struct SftRow {
     pub reward: f64,
     /// System, user, assistant: the layout that other trainers read.
     pub messages: Vec<Message>,
+}
+
+impl Row for SftRow {
+    const NAME: &'static str = "chat to imitate";
+    const MADE_BY: &'static str = "sorft train sample";
+    const VERSION: u32 = SFT_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }

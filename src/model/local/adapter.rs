@@ -1,0 +1,200 @@
+//! Low-rank additions to a model's projections (LoRA), as PEFT keeps them: a folder with
+//! `adapter_model.safetensors` and `adapter_config.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+pub const CONFIG_FILE: &str = "adapter_config.json";
+
+/// A projection of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Site {
+    pub const ALL: [Self; 7] =
+        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// The name of Hugging Face within a layer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q => "self_attn.q_proj",
+            Self::K => "self_attn.k_proj",
+            Self::V => "self_attn.v_proj",
+            Self::O => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
+
+    /// PEFT's name of one of a layer's tensors: `part` is `lora_A` or `lora_B`.
+    pub fn tensor_name(self, layer: usize, part: &str) -> String {
+        format!("base_model.model.model.layers.{layer}.{}.{part}.weight", self.name())
+    }
+}
+
+/// What PEFT must know of an adapter. Other fields of its own are passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeftConfig {
+    pub peft_type: String,
+    pub task_type: Option<String>,
+    pub base_model_name_or_path: Option<String>,
+    pub r: usize,
+    pub lora_alpha: f64,
+    #[serde(default)]
+    pub lora_dropout: f64,
+    pub target_modules: Vec<String>,
+    #[serde(default)]
+    pub bias: String,
+    #[serde(default)]
+    pub fan_in_fan_out: bool,
+    #[serde(default)]
+    pub use_rslora: bool,
+    #[serde(default)]
+    pub use_dora: bool,
+    #[serde(default)]
+    pub inference_mode: bool,
+}
+
+/// `y += scale · x · aᵀ · bᵀ`
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRankWeights {
+    /// (rank, in)
+    pub a: Vec<f32>,
+    /// (out, rank)
+    pub b: Vec<f32>,
+}
+
+/// An adapter's numbers, which a model takes one projection at a time.
+#[derive(Debug)]
+pub struct AdapterWeights {
+    folder: PathBuf,
+    /// What it calls the model that it was made for.
+    pub base: Option<String>,
+    pub rank: usize,
+    /// alpha / rank
+    pub scale: f32,
+    tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
+}
+
+/// Eight digits that tell an adapter's numbers from others.
+pub fn fingerprint(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join(WEIGHTS_FILE);
+    let bytes =
+        fs::read(&path).with_context(|| format!("reading the adapter `{}`", folder.display()))?;
+    let digest = Sha256::digest(&bytes);
+    Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl AdapterWeights {
+    /// # Errors
+    ///
+    /// The files cannot be read, or are of another kind of adapter.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let context = || format!("reading the adapter `{}`", folder.display());
+        let text = fs::read_to_string(folder.join(CONFIG_FILE))
+            .with_context(|| format!("{}: no `{CONFIG_FILE}`", context()))?;
+        let config: PeftConfig =
+            serde_json::from_str(&text).context(CONFIG_FILE).with_context(context)?;
+        ensure!(
+            config.peft_type == "LORA" && !config.use_rslora && !config.use_dora,
+            "{}: a plain LoRA adapter was wanted, and `{}` of another kind was found",
+            context(),
+            config.peft_type
+        );
+        ensure!(0 < config.r, "{}: its rank is 0", context());
+        let bytes = fs::read(folder.join(WEIGHTS_FILE))
+            .with_context(|| format!("{}: no `{WEIGHTS_FILE}`", context()))?;
+        let found = SafeTensors::deserialize(&bytes).context(WEIGHTS_FILE).with_context(context)?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in found.tensors() {
+            let numbers = numbers(&name, &view).with_context(context)?;
+            let shape = view
+                .shape()
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("{}: its tensor `{name}` is no matrix", context()))?;
+            tensors.insert(name, (shape, numbers));
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            base: config.base_model_name_or_path,
+            rank: config.r,
+            scale: (config.lora_alpha / config.r as f64) as f32,
+            tensors,
+        })
+    }
+
+    /// What is added to a projection of the shape (out, in), if anything is.
+    ///
+    /// # Errors
+    ///
+    /// It is for a projection of another shape.
+    pub fn take(
+        &mut self,
+        layer: usize,
+        site: Site,
+        [n_out, n_in]: [usize; 2],
+    ) -> anyhow::Result<Option<LowRankWeights>> {
+        let mut part = |part: &str, wanted: [usize; 2]| {
+            let name = site.tensor_name(layer, part);
+            let Some((found, numbers)) = self.tensors.remove(&name) else { return Ok(None) };
+            ensure!(
+                found == wanted,
+                "the adapter `{}` is for another model: its tensor `{name}` has the shape {found:?} where the model needs {wanted:?}",
+                self.folder.display()
+            );
+            Ok(Some(numbers))
+        };
+        let a = part("lora_A", [self.rank, n_in])?;
+        let b = part("lora_B", [n_out, self.rank])?;
+        Ok(a.zip(b).map(|(a, b)| LowRankWeights { a, b }))
+    }
+
+    /// Nothing may be left: it would be ignored in silence.
+    pub fn finish(self) -> anyhow::Result<()> {
+        if let Some(name) = self.tensors.keys().next() {
+            bail!(
+                "the adapter `{}` is for another model, which has a place for its tensor `{name}`",
+                self.folder.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn numbers(name: &str, view: &TensorView<'_>) -> anyhow::Result<Vec<f32>> {
+    let bytes = view.data();
+    let numbers: Vec<f32> = match view.dtype() {
+        Dtype::F32 => {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+        Dtype::F16 => {
+            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        }
+        Dtype::BF16 => bytes
+            .chunks_exact(2)
+            .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect(),
+        other => bail!("its tensor `{name}` is stored as {other:?}; floats were wanted"),
+    };
+    ensure!(
+        numbers.iter().all(|n| n.is_finite()),
+        "its tensor `{name}` has numbers without a value"
+    );
+    Ok(numbers)
+}

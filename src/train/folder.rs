@@ -1,0 +1,192 @@
+//! The folder of a training run: what was asked, one process at a time, and its logs.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A folder that this process trains in.
+#[derive(Debug)]
+pub struct TrainFolder {
+    path: PathBuf,
+    /// Held, not read: the lock ends with the process, however it ends.
+    _lock: File,
+}
+
+/// A line of a log, which belongs to a step.
+pub trait OfStep: Serialize + DeserializeOwned {
+    /// Steps done when it was written.
+    fn step(&self) -> usize;
+}
+
+const ASKED_FILE: &str = "train.json";
+
+#[derive(Deserialize)]
+struct Asked {
+    asked: Value,
+}
+
+impl TrainFolder {
+    /// Makes a folder, or goes on in the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// It was begun with other settings, holds something else, or another process is at work.
+    pub fn open(path: &Path, version: u32, asked: &Value) -> anyhow::Result<Self> {
+        let context = || format!("opening `{}`", path.display());
+        fs::create_dir_all(path).with_context(context)?;
+        let asked_path = path.join(ASKED_FILE);
+        if !asked_path.exists() {
+            let is_empty = fs::read_dir(path).with_context(context)?.all(|entry| {
+                entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."))
+            });
+            if !is_empty {
+                bail!("`{}` holds something else\nhint: name a new folder", path.display());
+            }
+        }
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).with_context(context)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process trains in `{}`\nhint: wait for it, or name another folder",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+        }
+        if asked_path.exists() {
+            let text = fs::read_to_string(&asked_path).with_context(context)?;
+            let found: Asked = serde_json::from_str(&text)
+                .with_context(|| format!("`{}` is not of this program", asked_path.display()))?;
+            if let Some(key) = first_difference(&found.asked, asked) {
+                bail!(
+                    "`{}` was begun with another `{key}`\nhint: repeat the command that began it, or name another folder",
+                    path.display()
+                );
+            }
+        } else {
+            let text = serde_json::json!({ "version": version, "asked": asked });
+            write_whole(&asked_path, &serde_json::to_vec_pretty(&text)?).with_context(context)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Drops the lines of a log that were written after a step (`None`: all of them), and one that
+    /// is not whole.
+    pub fn cut_log<T: OfStep>(&self, name: &str, step: Option<usize>) -> anyhow::Result<Vec<T>> {
+        let path = self.path.join(name);
+        let context = || format!("reading `{}`", path.display());
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(context),
+        };
+        let mut rows = Vec::new();
+        let mut kept = String::new();
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let row: T = serde_json::from_str(line).with_context(context)?;
+            if step.is_some_and(|step| row.step() <= step) {
+                kept.push_str(line);
+                rows.push(row);
+            }
+        }
+        if kept.len() < text.len() {
+            write_whole(&path, kept.as_bytes()).with_context(context)?;
+        }
+        Ok(rows)
+    }
+
+    /// Adds a line to a log.
+    pub fn log<T: OfStep>(&self, name: &str, row: &T) -> anyhow::Result<()> {
+        let path = self.path.join(name);
+        let context = || format!("writing `{}`", path.display());
+        let mut line = serde_json::to_vec(row)?;
+        line.push(b'\n');
+        let mut file =
+            File::options().append(true).create(true).open(&path).with_context(context)?;
+        file.write_all(&line).with_context(context)
+    }
+}
+
+/// The name of the first field that two objects do not share.
+fn first_difference(found: &Value, wanted: &Value) -> Option<String> {
+    let (Value::Object(found), Value::Object(wanted)) = (found, wanted) else {
+        return (found != wanted).then(String::new);
+    };
+    let keys = wanted.keys().chain(found.keys());
+    let mut differing = keys.filter(|key| found.get(*key) != wanted.get(*key));
+    differing.next().map(|key| match (found.get(key), wanted.get(key)) {
+        (Some(found), Some(wanted)) if found.is_object() && wanted.is_object() => {
+            first_difference(found, wanted).unwrap_or_else(|| key.clone())
+        }
+        _ => key.clone(),
+    })
+}
+
+/// Writes a file under a name of its own first, so that the name never stands for a part.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Line {
+        step: usize,
+    }
+
+    impl OfStep for Line {
+        fn step(&self) -> usize {
+            self.step
+        }
+    }
+
+    #[test]
+    fn a_folder_is_gone_on_with_as_it_was_begun_and_by_one_process() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        let asked = json!({"options": {"rate": 1.0, "seed": 1}});
+        let folder = TrainFolder::open(&path, 1, &asked).unwrap();
+        let message = format!("{:#}", TrainFolder::open(&path, 1, &asked).unwrap_err());
+        assert!(message.contains("another process trains in"), "{message}");
+        drop(folder);
+        let other = json!({"options": {"rate": 1.0, "seed": 2}});
+        let message = format!("{:#}", TrainFolder::open(&path, 1, &other).unwrap_err());
+        assert!(message.contains("another `seed`"), "{message}");
+        TrainFolder::open(&path, 1, &asked).unwrap();
+        let message = format!("{:#}", TrainFolder::open(parent.path(), 1, &asked).unwrap_err());
+        assert!(message.contains("holds something else"), "{message}");
+    }
+
+    #[test]
+    fn a_log_ends_at_the_step_that_is_gone_on_from() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = TrainFolder::open(&parent.path().join("run"), 1, &json!({})).unwrap();
+        assert_eq!(folder.cut_log::<Line>("m.jsonl", Some(3)).unwrap(), []);
+        (1..=4).for_each(|step| folder.log("m.jsonl", &Line { step }).unwrap());
+        let path = folder.path().join("m.jsonl");
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"st").unwrap();
+        let kept = [Line { step: 1 }, Line { step: 2 }];
+        assert_eq!(folder.cut_log::<Line>("m.jsonl", Some(2)).unwrap(), kept);
+        folder.log("m.jsonl", &Line { step: 3 }).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n");
+    }
+}

@@ -1,0 +1,79 @@
+//! How completions of an episode did: the same judgement for evaluation and for rewards.
+
+use serde::{Deserialize, Serialize};
+
+use crate::search_replace::fence::Ended;
+use crate::stage::StageKind;
+use crate::stage::score::{Grade, RewardOptions, Score};
+use crate::train::data::row::EpisodeRow;
+use crate::train::rows::Row;
+
+/// The version of the rows that this program writes.
+pub const SCORED_VERSION: u32 = 1;
+
+/// An episode's completions, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoredRow {
+    pub version: u32,
+    pub instance: String,
+    pub stage: StageKind,
+    /// `owner/name`.
+    pub repo: String,
+    pub samples: Vec<ScoredSample>,
+}
+
+/// One completion, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoredSample {
+    pub completion: String,
+    /// Why it cannot be used; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<String>,
+    /// Compared with the gold patch that it is nearest to; nothing where it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+    pub reward: f64,
+}
+
+/// What is said of a completion whose turn did not end.
+pub const NOT_ENDED: &str = "did not end";
+
+impl ScoredRow {
+    pub fn new(
+        row: &EpisodeRow,
+        completions: Vec<(String, Ended)>,
+        reward: &RewardOptions,
+    ) -> Self {
+        let judge = |(completion, ended): (String, Ended)| {
+            let outcome = row.episode.grades(&completion, ended);
+            let (rejection, score) = match outcome {
+                Err(rejection) => (Some(rejection.reason.name().to_owned()), None),
+                Ok(_) if ended != Ended::ByItself => (Some(NOT_ENDED.to_owned()), None),
+                Ok(grades) => (None, best_of(&grades, reward).map(|grade| grade.score)),
+            };
+            let reward = row.episode.reward(&completion, ended, reward);
+            ScoredSample { completion, rejection, score, reward }
+        };
+        Self {
+            version: SCORED_VERSION,
+            instance: row.instance_id.clone(),
+            stage: row.stage,
+            repo: row.repo.clone(),
+            samples: completions.into_iter().map(judge).collect(),
+        }
+    }
+}
+
+fn best_of<'a>(grades: &'a [Grade], reward: &RewardOptions) -> Option<&'a Grade> {
+    grades.iter().max_by(|a, b| reward.reward_of(a).total_cmp(&reward.reward_of(b)))
+}
+
+impl Row for ScoredRow {
+    const NAME: &'static str = "judged episode";
+    const MADE_BY: &'static str = "sorft eval episodes";
+    const VERSION: u32 = SCORED_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}

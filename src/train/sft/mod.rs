@@ -1,0 +1,285 @@
+//! Supervised fine-tuning: learning the answers of kept chats.
+
+pub mod held_out;
+pub mod metrics;
+pub mod sequences;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::decoder::peft::Precision;
+use crate::train::decoder::{Activations, Adapter, Batch, Gradients, Network, Trainer};
+use crate::train::folder::TrainFolder;
+use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
+use crate::train::sft::held_out::{HeldOut, held_out_loss};
+use crate::train::sft::metrics::{METRICS_FILE, StepMetrics, StepTiming, TIMINGS_FILE};
+use crate::train::sft::sequences::{Sequence, order, pack};
+
+/// How to train; what is not here is not to be chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SftOptions {
+    pub epochs: usize,
+    /// Ends the run after so many updates, in the middle of an epoch; the schedule is that of a
+    /// whole run of this length.
+    pub max_steps: Option<usize>,
+    /// Chats in an update.
+    pub batch: usize,
+    /// The highest rate of the schedule.
+    pub rate: f64,
+    /// The part of all updates that warms up.
+    pub warm_up: f64,
+    pub weight_decay: f64,
+    /// The highest norm of the gradients.
+    pub max_norm: f64,
+    pub rank: usize,
+    /// Additions are scaled by alpha / rank.
+    pub alpha: f64,
+    /// Tokens that go through the network at once.
+    pub pack_tokens: usize,
+    /// Updates from one checkpoint, with its held-out loss, to the next.
+    pub save_every: usize,
+    pub seed: u64,
+}
+
+/// Where a run is, beside its weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SftState {
+    /// Updates done.
+    pub step: usize,
+    pub best: Option<Best>,
+}
+
+impl SftState {
+    /// The last step whose lines of the logs count: none before the first checkpoint, so that the
+    /// line of step 0 is written again.
+    fn logged(&self) -> Option<usize> {
+        (0 < self.step).then_some(self.step)
+    }
+}
+
+/// The checkpoint with the lowest held-out loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: usize,
+    pub loss: f64,
+}
+
+/// What is trained, and on what.
+pub struct Sft<'a> {
+    pub network: &'a Network,
+    /// What the adapter calls the model that it belongs to.
+    pub base: &'a str,
+    pub sequences: &'a [Sequence],
+    pub held_out: &'a [Sequence],
+    pub options: &'a SftOptions,
+}
+
+/// The folder of checkpoints, and that of the finished adapter.
+const CHECKPOINTS: &str = "checkpoints";
+pub const ADAPTER: &str = "adapter";
+
+impl Sft<'_> {
+    /// Updates of the whole run.
+    pub fn n_steps(&self) -> usize {
+        let all = self.options.epochs * self.steps_of_epoch();
+        self.options.max_steps.map_or(all, |max| all.min(max))
+    }
+
+    fn steps_of_epoch(&self) -> usize {
+        self.sequences.len().div_ceil(self.options.batch)
+    }
+
+    /// Trains to the end, from the newest checkpoint on; `events` hears of every update.
+    pub fn run(
+        &self,
+        folder: &TrainFolder,
+        activations: Activations,
+        events: &dyn Fn(&StepMetrics, &StepTiming),
+    ) -> anyhow::Result<SftState> {
+        ensure!(!self.sequences.is_empty(), "there is no chat to learn");
+        let mut run = Run::open(self, folder, activations)?;
+        if run.at.state.step == 0 && !self.held_out.is_empty() {
+            let loss = held_out_loss(&mut run.trainer, self, &run.at.adapter);
+            run.tell(&StepMetrics::before(loss), &StepTiming::default(), events)?;
+        }
+        while run.at.state.step < self.n_steps() {
+            let began = Instant::now();
+            let (mut metrics, n_tokens) = run.update()?;
+            let step = run.at.state.step;
+            let timing = StepTiming::new(step, n_tokens, began.elapsed());
+            let is_saved = step.is_multiple_of(self.options.save_every) || step == self.n_steps();
+            if is_saved && !self.held_out.is_empty() {
+                metrics.held_out = Some(run.judge()?);
+            }
+            run.tell(&metrics, &timing, events)?;
+            if is_saved {
+                run.save()?;
+            }
+        }
+        run.finish()
+    }
+
+    /// Additions that change nothing: drawn uniformly as PEFT does, within ±1/√in.
+    fn new_adapter(&self) -> Adapter {
+        let mut random = ChaCha8Rng::seed_from_u64(self.options.seed);
+        let SftOptions { rank, alpha, .. } = *self.options;
+        Adapter::new(self.network, rank, (alpha / rank as f64) as f32, |n_in| {
+            let bound = 1.0 / (n_in as f32).sqrt();
+            random.random_range(-bound..bound)
+        })
+    }
+
+    fn begin(&self) -> Checkpoint<SftState> {
+        let mut adapter = self.new_adapter();
+        let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
+        Checkpoint { adapter, optimizer: AdamW::new(lengths), state: SftState::default() }
+    }
+
+    /// The chats of an update, counted from 0.
+    fn chosen(&self, step: usize) -> Vec<&Sequence> {
+        let order = order(self.sequences.len(), self.options.seed, step / self.steps_of_epoch());
+        let first = step % self.steps_of_epoch() * self.options.batch;
+        order.iter().skip(first).take(self.options.batch).map(|idx| &self.sequences[*idx]).collect()
+    }
+}
+
+/// A run at work.
+struct Run<'a> {
+    sft: &'a Sft<'a>,
+    folder: &'a TrainFolder,
+    checkpoints: PathBuf,
+    at: Checkpoint<SftState>,
+    trainer: Trainer,
+    gradients: Gradients,
+}
+
+impl<'a> Run<'a> {
+    /// Begins, or goes on from the newest checkpoint.
+    fn open(
+        sft: &'a Sft<'a>,
+        folder: &'a TrainFolder,
+        activations: Activations,
+    ) -> anyhow::Result<Self> {
+        let checkpoints = folder.path().join(CHECKPOINTS);
+        let at = match checkpoint::list(&checkpoints)?.pop_last() {
+            Some((_, path)) => Checkpoint::read(&path, sft.network)?,
+            None => sft.begin(),
+        };
+        folder.cut_log::<StepMetrics>(METRICS_FILE, at.state.logged())?;
+        folder.cut_log::<StepTiming>(TIMINGS_FILE, at.state.logged())?;
+        let gradients = Gradients::Adapter(at.adapter.zeros_like());
+        let trainer = Trainer::new(activations);
+        Ok(Self { sft, folder, checkpoints, at, trainer, gradients })
+    }
+
+    /// One update, of which every learnt token has the same weight; gives its tokens, too.
+    fn update(&mut self) -> anyhow::Result<(StepMetrics, usize)> {
+        let Self { sft, at: Checkpoint { adapter, optimizer, state }, .. } = self;
+        let chosen = sft.chosen(state.step);
+        let n_learnt: usize = chosen.iter().map(|sequence| sequence.n_learnt()).sum();
+        let n_tokens: usize = chosen.iter().map(|sequence| sequence.ids.len()).sum();
+        self.gradients.clear();
+        let mut loss = 0.0;
+        for group in pack(&chosen, sft.options.pack_tokens) {
+            let mut batch = Batch::default();
+            for sequence in group {
+                batch.push(&sequence.ids, sequence.first_learnt, 1.0 / n_learnt as f32);
+            }
+            loss += self.trainer.step(sft.network, Some(adapter), &batch, &mut self.gradients);
+        }
+        let SftOptions { rate, warm_up, max_norm, weight_decay, .. } = *sft.options;
+        let gradients = self.gradients.tensors_mut();
+        let norm = norm(&gradients);
+        let rate = Schedule { peak: rate, warm_up, floor: 0.0 }.rate(state.step, sft.n_steps());
+        state.step += 1;
+        if !loss.is_finite() || !norm.is_finite() {
+            let of = chosen.iter().map(|s| format!("{} {}", s.instance_id, s.stage.name()));
+            bail!(
+                "step {}: the loss is {loss} and its gradient's norm {norm}; the last checkpoint is as it was\nhint: a lower `--rate`; the step's chats: {}",
+                state.step,
+                of.collect::<Vec<_>>().join(", ")
+            );
+        }
+        let factor = clip_factor(norm, max_norm);
+        optimizer.update(adapter.tensors_mut(), gradients, factor, (rate, weight_decay));
+        let metrics = StepMetrics {
+            version: 1,
+            step: state.step,
+            epoch: state.step as f64 / sft.steps_of_epoch() as f64,
+            loss: Some(loss),
+            learnt_tokens: n_learnt,
+            rate,
+            norm: Some(norm),
+            held_out: None,
+        };
+        Ok((metrics, n_tokens))
+    }
+
+    /// The held-out loss, and whether it is the lowest.
+    fn judge(&mut self) -> anyhow::Result<HeldOut> {
+        let held_out = held_out_loss(&mut self.trainer, self.sft, &self.at.adapter);
+        let (loss, state) = (held_out.loss, &mut self.at.state);
+        ensure!(
+            loss.is_finite(),
+            "the held-out loss is {loss} after step {}; the last checkpoint is as it was\nhint: a lower `--rate`",
+            state.step
+        );
+        if state.best.is_none_or(|best| loss < best.loss) {
+            state.best = Some(Best { step: state.step, loss });
+        }
+        Ok(held_out)
+    }
+
+    fn tell(
+        &self,
+        metrics: &StepMetrics,
+        timing: &StepTiming,
+        events: &dyn Fn(&StepMetrics, &StepTiming),
+    ) -> anyhow::Result<()> {
+        self.folder.log(METRICS_FILE, metrics)?;
+        if 0 < timing.step {
+            self.folder.log(TIMINGS_FILE, timing)?;
+        }
+        events(metrics, timing);
+        Ok(())
+    }
+
+    /// Keeps the newest checkpoint, and the best one.
+    fn save(&mut self) -> anyhow::Result<()> {
+        let (newest, best) = (self.at.state.step, self.at.state.best.map(|best| best.step));
+        self.at.write(&self.checkpoints, newest, self.sft.base)?;
+        for (step, path) in checkpoint::list(&self.checkpoints)? {
+            if step != newest && Some(step) != best {
+                fs::remove_dir_all(&path)
+                    .with_context(|| format!("removing the checkpoint `{}`", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the best checkpoint's adapter.
+    fn finish(mut self) -> anyhow::Result<SftState> {
+        let state = &self.at.state;
+        let best = state.best.map_or(state.step, |best| best.step);
+        if best != state.step {
+            let list = checkpoint::list(&self.checkpoints)?;
+            let path = list.get(&best).with_context(|| {
+                format!(
+                    "the best checkpoint, of step {best}, is no longer in `{}`",
+                    self.checkpoints.display()
+                )
+            })?;
+            self.at.adapter = Checkpoint::<SftState>::read(path, self.sft.network)?.adapter;
+        }
+        let folder = self.folder.path().join(ADAPTER);
+        self.at.adapter.write(&folder, Some(self.sft.base), Precision::F16)?;
+        Ok(self.at.state)
+    }
+}
