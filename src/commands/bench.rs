@@ -94,7 +94,8 @@ pub fn bench(args: &BenchArgs, quiet: bool) -> anyhow::Result<Outcome> {
 }
 
 fn render(measured: &Measured, n_prompt: usize) -> String {
-    let BenchReport { model, isa, n_threads, load_seconds, prefill, decode } = &measured.report;
+    let BenchReport { model, isa, n_threads, device, load_seconds, prefill, decode } =
+        &measured.report;
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["", "tokens/s"]);
@@ -113,7 +114,7 @@ fn render(measured: &Measured, n_prompt: usize) -> String {
     }
     let peak = measured.peak_memory_bytes.map_or("not known".to_owned(), render_bytes);
     format!(
-        "{model}: {n_threads} threads, {isa}\n{}\nloaded in {load_seconds:.2} s, file {}, peak memory {peak}\n",
+        "{model}: {device}, {n_threads} threads, {isa}\n{}\nloaded in {load_seconds:.2} s, file {}, peak memory {peak}\n",
         table.trim_fmt(),
         render_bytes(measured.file_bytes),
     )

@@ -15,6 +15,7 @@ use crate::config::folder::Folders;
 use crate::config::{Config, Flags, resolve};
 use crate::model::catalog::CATALOG;
 use crate::model::download::cached_path;
+use crate::model::local::gpu::choice::{Chosen, DeviceChoice};
 use crate::repo::git;
 use crate::sandbox::proposal::propose_commands;
 use crate::sandbox::{Sandbox, SandboxOptions};
@@ -142,13 +143,11 @@ fn processor_features() -> String {
 }
 
 fn device() -> Finding {
-    if candle_core::utils::cuda_is_available() {
-        return good("device", "CUDA".to_owned());
+    match DeviceChoice::Auto.find() {
+        Ok(Chosen::Cpu) => fact("device", DeviceChoice::why_cpu().to_owned()),
+        Ok(gpu) => good("device", gpu.to_string()),
+        Err(error) => fact("device", format!("{error:#}")),
     }
-    if candle_core::utils::metal_is_available() {
-        return good("device", "Metal".to_owned());
-    }
-    fact("device", "CPU (this build was made without CUDA and Metal)".to_owned())
 }
 
 fn memory() -> Finding {

@@ -18,6 +18,7 @@ use crate::model::catalog::ModelRef;
 use crate::model::kernels::Isa;
 use crate::model::local::adapter::fingerprint;
 use crate::model::local::engine::LocalEngine;
+use crate::model::local::gpu::choice::DeviceChoice;
 use crate::model::local::load::LocalOptions;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
 use crate::model::remote::{RemoteEngine, RemoteOptions};
@@ -49,6 +50,16 @@ pub struct EngineArgs {
 /// How a local model computes.
 #[derive(Debug, Clone, Args)]
 pub struct CpuArgs {
+    /// What computes: `auto` (a GPU where this program was built for one and one is found), `cpu`,
+    /// `cuda`, `cuda:1` or `metal`
+    #[arg(
+        long,
+        env = "SORFT_DEVICE",
+        value_name = "DEVICE",
+        default_value_t,
+        help_heading = "Model"
+    )]
+    pub device: DeviceChoice,
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Model", value_parser = 1..=1024, hide = true)]
     pub threads: Option<i64>,
@@ -65,6 +76,7 @@ impl CpuArgs {
             name: Some(name),
             n_threads: self.threads.map(|n| n as usize),
             isa: self.isa,
+            device: self.device,
             ..LocalOptions::default()
         }
     }

@@ -5,8 +5,9 @@ use std::fs::File;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
+use sorft::model::local::gpu::Gpu;
 use sorft::model::local::judge::Judge;
-use sorft::model::local::load::LocalOptions;
+use sorft::model::local::load::{Loaded, LocalOptions};
 
 use crate::model::small_model;
 
@@ -44,6 +45,25 @@ fn greedy_tokens_are_candles_but_for_near_ties() {
             }
             position += next.len();
             next = vec![*token];
+        }
+    }
+}
+
+#[test]
+fn the_arithmetic_of_gpus_gives_the_same_tokens_but_for_near_ties() {
+    let path = small_model();
+    let options = LocalOptions::default();
+    let cpu = Judge::load(&path, &options).unwrap();
+    let ops = |config: &_, team| Gpu::new(config, Device::Cpu, team);
+    let gpu = Judge::over(Loaded::read_for(&path, &options, ops).unwrap());
+    for text in ["def mean(values):\n    total = 0\n", "The capital of France is"] {
+        let ids = cpu.encode(text).unwrap();
+        let ours = cpu.greedy(&ids, N_TOKENS).unwrap();
+        let theirs = gpu.greedy(&ids, N_TOKENS).unwrap();
+        let differing = ours.iter().zip(&theirs).find(|(ours, theirs)| ours.token != theirs.token);
+        if let Some((ours, theirs)) = differing {
+            let lead = ours.lead.min(theirs.lead);
+            assert!(lead <= MAX_GAP, "{text:?}: {lead} before the next best");
         }
     }
 }

@@ -10,7 +10,10 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde::Serialize;
 
+use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Batch, Ops, SequenceRows};
+use crate::model::local::gpu::Gpu;
+use crate::model::local::gpu::choice::Chosen;
 use crate::model::local::load::{Loaded, LocalOptions, PREFILL_ROWS};
 use crate::model::sampler::Sampler;
 use crate::model::{Sampling, Variety};
@@ -37,6 +40,7 @@ pub struct BenchReport {
     /// The instructions that computed.
     pub isa: &'static str,
     pub n_threads: usize,
+    pub device: String,
     pub load_seconds: f64,
     pub prefill: Vec<Figure>,
     /// By how many sequences grew at once.
@@ -57,9 +61,26 @@ pub fn bench(
     plan: &BenchPlan,
     tell: &dyn Fn(&str),
 ) -> anyhow::Result<BenchReport> {
+    let device = options.device.find()?;
+    let name = device.to_string();
+    match device {
+        Chosen::Cpu => measure(|| Loaded::read(path, options), name, plan, tell),
+        Chosen::Gpu(device) => {
+            let ops = |config: &DecoderConfig, team| Gpu::new(config, device, team);
+            measure(|| Loaded::read_for(path, options, ops), name, plan, tell)
+        }
+    }
+}
+
+fn measure<O: Ops>(
+    load: impl FnOnce() -> anyhow::Result<Loaded<O>>,
+    device: String,
+    plan: &BenchPlan,
+    tell: &dyn Fn(&str),
+) -> anyhow::Result<BenchReport> {
     tell("loading");
     let started = Instant::now();
-    let loaded = Loaded::read(path, options)?;
+    let loaded = load()?;
     let load_seconds = started.elapsed().as_secs_f64();
     let longest = plan.prefill.iter().copied().max().unwrap_or(0);
     let longest = longest.max(plan.n_prompt + plan.n_decoded);
@@ -101,16 +122,15 @@ pub fn bench(
     Ok(BenchReport {
         model: loaded.info.name.clone(),
         isa: loaded.decoder.ops().isa().name(),
-        n_threads: loaded.decoder.ops().n_threads(),
+        n_threads: loaded.n_threads,
+        device,
         load_seconds,
         prefill,
         decode,
     })
 }
 
-type Segment = crate::model::kernels::kv::KvSegment;
-
-impl Loaded {
+impl<O: Ops> Loaded<O> {
     /// A prompt of source code.
     fn prompt(&self, n_tokens: usize) -> anyhow::Result<Vec<u32>> {
         let text = self.tokenizer.encode(include_str!("scheduler/running.rs"))?;
@@ -118,7 +138,7 @@ impl Loaded {
     }
 
     /// Computes a prompt, and the logits after it.
-    fn prefill(&self, ids: &[u32]) -> anyhow::Result<(Segment, Vec<f32>)> {
+    fn prefill(&self, ids: &[u32]) -> anyhow::Result<(O::Segment, Vec<f32>)> {
         let n_tokens = ids.len();
         let mut own = self.decoder.ops().new_segment()?;
         let mut logits = Vec::new();
@@ -138,7 +158,7 @@ impl Loaded {
     /// again for each, as their first step.
     fn decode(
         &self,
-        prompt: &Arc<Segment>,
+        prompt: &Arc<O::Segment>,
         n_prompt: usize,
         n: usize,
         n_steps: usize,

@@ -88,6 +88,8 @@ impl Ops for Cpu {
     type Segment = KvSegment;
     type Turns = Turns;
 
+    const IS_CPU: bool = true;
+
     fn isa(&self) -> Isa {
         self.team.isa()
     }

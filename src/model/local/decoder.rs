@@ -31,6 +31,9 @@ pub trait Ops: Send + Sync + 'static {
     /// How far the heads of a batch's rows are rotated.
     type Turns: Send;
 
+    /// Whether this machine's CPU does it all, where samples are dear.
+    const IS_CPU: bool;
+
     /// The instructions of what is computed on the CPU: drawing tokens.
     fn isa(&self) -> Isa;
     /// Does every task, in any order and at the same time where there are threads for it.

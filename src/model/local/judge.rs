@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::model::kernels::kv::KvSegment;
+use crate::model::local::cpu::Cpu;
 use crate::model::local::decoder::{Batch, Ops, SequenceRows};
 use crate::model::local::load::{Loaded, LocalOptions, PREFILL_ROWS};
 use crate::model::sampler::logprob_of;
 
 /// A loaded model that is asked for more than completions.
-pub struct Judge {
-    loaded: Loaded,
+pub struct Judge<O: Ops = Cpu> {
+    loaded: Loaded<O>,
 }
 
 /// A token that the network puts first.
@@ -21,9 +21,16 @@ pub struct Best {
 }
 
 impl Judge {
-    /// Loads a GGUF file, or a Hugging Face directory.
+    /// Loads a GGUF file, or a Hugging Face directory, for the CPU.
     pub fn load(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
         Ok(Self { loaded: Loaded::read(path, options)? })
+    }
+}
+
+impl<O: Ops> Judge<O> {
+    /// The same for another device.
+    pub fn over(loaded: Loaded<O>) -> Self {
+        Self { loaded }
     }
 
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
@@ -57,7 +64,7 @@ impl Judge {
     /// The logits after the last of `ids`, or after each of them.
     fn logits(
         &self,
-        own: &mut KvSegment,
+        own: &mut O::Segment,
         start: usize,
         ids: &[u32],
         all: bool,

@@ -16,9 +16,11 @@ use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::cpu::Cpu;
-use crate::model::local::decoder::Decoder;
+use crate::model::local::decoder::{Decoder, Ops};
 use crate::model::local::engine::{LocalEngine, start};
 use crate::model::local::gguf::Gguf;
+use crate::model::local::gpu::Gpu;
+use crate::model::local::gpu::choice::{Chosen, DeviceChoice};
 use crate::model::local::safetensors::SafetensorsFiles;
 use crate::model::local::scheduler::{Limits, Scheduler};
 use crate::model::local::tokenizer::Tokenizer;
@@ -40,6 +42,7 @@ pub struct LocalOptions {
     pub isa: Option<Isa>,
     /// The folder of an adapter in PEFT's layout.
     pub adapter: Option<PathBuf>,
+    pub device: DeviceChoice,
 }
 
 impl Default for LocalOptions {
@@ -51,6 +54,7 @@ impl Default for LocalOptions {
             n_threads: None,
             isa: None,
             adapter: None,
+            device: DeviceChoice::Auto,
         }
     }
 }
@@ -64,27 +68,34 @@ pub struct Parts {
 }
 
 /// A loaded network with what belongs to it.
-pub struct Loaded {
+pub struct Loaded<O: Ops = Cpu> {
     pub info: EngineInfo,
-    pub decoder: Decoder<Cpu>,
+    pub decoder: Decoder<O>,
     pub tokenizer: Arc<Tokenizer>,
     pub template: ChatTemplate,
+    /// Threads of the CPU.
+    pub n_threads: usize,
 }
 
 impl Loaded {
+    /// Loads a network for the CPU.
     pub fn read(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
+        Self::read_for(path, options, Cpu::new)
+    }
+}
+
+impl<O: Ops> Loaded<O> {
+    /// Loads a network for what `ops` makes.
+    pub fn read_for(
+        path: &Path,
+        options: &LocalOptions,
+        ops: impl FnOnce(&DecoderConfig, Team) -> anyhow::Result<O>,
+    ) -> anyhow::Result<Self> {
         let Parts { mut config, weights, tokenizer, template } = read_parts(path)?;
         if let Some(max_context) = options.max_context {
             config.context_length = config.context_length.min(max_context);
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let info = EngineInfo {
-            name: options.name.clone().or(stem).unwrap_or_default(),
-            context_length: config.context_length,
-            obeys_grammar: true,
-            is_local_cpu: true,
-            gives_distinct: true,
-        };
         let isa = options.isa.unwrap_or_else(Isa::best);
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
         let n_threads = options.n_threads.unwrap_or_else(cores);
@@ -93,12 +104,19 @@ impl Loaded {
             Ok((pool, Team::new(isa, n_threads)?))
         };
         let (pool, team) = threads().context("cannot start the engine's threads")?;
-        let ops = Cpu::new(&config, team)?;
+        let ops = ops(&config, team)?;
+        let info = EngineInfo {
+            name: options.name.clone().or(stem).unwrap_or_default(),
+            context_length: config.context_length,
+            obeys_grammar: true,
+            is_local_cpu: O::IS_CPU,
+            gives_distinct: true,
+        };
         let adapter = options.adapter.as_deref().map(AdapterWeights::read).transpose()?;
         let decoder = pool
             .install(|| Decoder::load(config, &weights, adapter, ops))
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
-        Ok(Self { info, decoder, tokenizer: Arc::new(tokenizer), template })
+        Ok(Self { info, decoder, tokenizer: Arc::new(tokenizer), template, n_threads })
     }
 }
 
@@ -111,9 +129,19 @@ pub fn read_parts(path: &Path) -> anyhow::Result<Parts> {
 pub const PREFILL_ROWS: usize = 256;
 
 impl LocalEngine {
-    /// Loads a GGUF file, or a Hugging Face directory.
+    /// Loads a GGUF file, or a Hugging Face directory, for the device of the options.
     pub fn load(path: &Path, options: &LocalOptions) -> anyhow::Result<Self> {
-        let Loaded { info, decoder, tokenizer, template } = Loaded::read(path, options)?;
+        match options.device.find()? {
+            Chosen::Cpu => Self::over(Loaded::read(path, options)?, options),
+            Chosen::Gpu(device) => {
+                let ops = |config: &DecoderConfig, team| Gpu::new(config, device, team);
+                Self::over(Loaded::read_for(path, options, ops)?, options)
+            }
+        }
+    }
+
+    fn over<O: Ops>(loaded: Loaded<O>, options: &LocalOptions) -> anyhow::Result<Self> {
+        let Loaded { info, decoder, tokenizer, template, .. } = loaded;
         let limits = Limits {
             prefill_rows: PREFILL_ROWS,
             max_samples: 64,

@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod engine;
 pub mod fork;
 pub mod gguf;
+pub mod gpu;
 pub mod judge;
 pub mod load;
 pub mod prefix;

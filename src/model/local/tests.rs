@@ -24,16 +24,16 @@ use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Varie
 use crate::prompt::{Message, Prompt, Role};
 
 #[derive(Deserialize)]
-struct Expected {
-    ids: Vec<u32>,
-    logits: BTreeMap<usize, Vec<f32>>,
+pub(super) struct Expected {
+    pub(super) ids: Vec<u32>,
+    pub(super) logits: BTreeMap<usize, Vec<f32>>,
 }
 
 fn folder(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family)
 }
 
-fn expected(family: &str) -> Expected {
+pub(super) fn expected(family: &str) -> Expected {
     let text = std::fs::read_to_string(folder(family).join("expected.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
@@ -51,7 +51,7 @@ fn decoder_with(family: &str, isa: Isa, n_threads: usize) -> Decoder<Cpu> {
 }
 
 /// Logits of every row of `ids`, put through the network in chunks.
-fn logits<O: Ops>(decoder: &Decoder<O>, ids: &[u32], chunk_len: usize) -> Vec<f32> {
+pub(super) fn logits<O: Ops>(decoder: &Decoder<O>, ids: &[u32], chunk_len: usize) -> Vec<f32> {
     let mut own = decoder.ops().new_segment().unwrap();
     let mut all = Vec::new();
     for (idx, chunk) in ids.chunks(chunk_len).enumerate() {
@@ -68,7 +68,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// The largest difference from the expected logits, relative to the largest of them.
-fn error<O: Ops>(decoder: &Decoder<O>, expected: &Expected) -> f32 {
+pub(super) fn error<O: Ops>(decoder: &Decoder<O>, expected: &Expected) -> f32 {
     let n_vocab = decoder.config.n_vocab;
     let all = logits(decoder, &expected.ids, 80);
     let mut greatest = 0.0_f32;
