@@ -22,6 +22,7 @@ use crate::report::failure::render_failures;
 use crate::report::table::{Style, Table};
 use crate::run::record_row::fingerprint;
 use crate::stage::StageKind;
+use crate::stage::episode::Expect;
 use crate::stage::profile::Profile;
 use crate::train::data::{Built, DataOptions, Distractors, Missing, build, training_stages};
 use crate::train::mine::evaluation::Evaluation;
@@ -54,7 +55,8 @@ pub struct EpisodeArgs {
     /// Give each stage the truth alone
     #[arg(long)]
     pub no_distractors: bool,
-    /// Take repositories of an evaluation, too: for `sorft eval episodes`. Training refuses them
+    /// For `sorft eval episodes`: takes repositories of an evaluation, too, and expects also what
+    /// no prompt shows. Training refuses such repositories
     #[arg(long)]
     pub to_evaluate: bool,
     /// Draws the order of true inputs and distractors
@@ -92,6 +94,7 @@ pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
             true => Distractors::NONE,
             false => Distractors::PIPELINE,
         },
+        expect: if args.to_evaluate { Expect::All } else { Expect::InView },
         seed: args.seed,
     };
     let asked = json!({

@@ -24,6 +24,8 @@ use crate::train::data::row::{EPISODE_ROW_VERSION, EpisodeRow};
 pub struct DataOptions {
     pub stages: Stages,
     pub distractors: Distractors,
+    /// Evaluation counts as missed what no prompt shows; training does not ask for it.
+    pub expect: Expect,
     pub seed: u64,
 }
 
@@ -93,7 +95,7 @@ pub fn build(
 ) -> Built {
     let task = instance.task();
     let golds = [gold.clone()];
-    let truth = Truth { instance_id: &task.instance_id, golds: &golds, expect: Expect::InView };
+    let truth = Truth { instance_id: &task.instance_id, golds: &golds, expect: options.expect };
     let given = |distractors: Distractors| {
         let inputs =
             inputs(&task.instance_id, context, gold, &options.stages, (distractors, options.seed));
