@@ -473,6 +473,8 @@ fn tuning_tells_what_is_wrong_with_its_input() {
     let message = refused(&["--max-tokens", "3"]);
     assert!(message.contains("18 chats of the file stage have more than 3 tokens"), "{message}");
     assert!(message.contains("no chat of `sft.jsonl` is left to learn"), "{message}");
+    assert!(refused(&["--rate", "nan"]).contains("wanted a number above 0"));
+    assert!(refused(&["--pack-tokens", "0"]).contains("`--pack-tokens 0` trains nothing"));
     let message = refused(&["--rate", "1e30", "--epochs", "30"]);
     assert!(message.contains("the last checkpoint is as it was"), "{message}");
     let rows = fs::read_to_string(shop.path("sft.jsonl")).unwrap();

@@ -40,7 +40,7 @@ pub struct EpisodesArgs {
     /// Episodes, as `sorft train data` makes them
     #[arg(value_name = "EPISODES")]
     pub episodes: PathBuf,
-    /// The file of judged answers; without it only the table is printed
+    /// The file of judged answers
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     #[command(flatten)]

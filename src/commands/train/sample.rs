@@ -139,6 +139,7 @@ fn open_teacher(args: &SampleArgs, quiet: bool) -> anyhow::Result<std::sync::Arc
     let endpoints = &args.engine.endpoint;
     let flags = Flags::default()
         .set("model", args.engine.model.clone())
+        .set("adapter", args.engine.adapter.as_ref().map(|path| path.display().to_string()))
         .set("endpoint", (!endpoints.is_empty()).then(|| endpoints.clone()));
     let engine = open_engine(&args.engine, &Surroundings::read(None, &flags)?, quiet)?;
     ensure!(

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -72,22 +72,22 @@ pub struct SftArgs {
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Training")]
     pub batch: usize,
     /// The highest learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 2e-4, help_heading = "Training")]
+    #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
     pub rate: f64,
     /// The part of all updates in which the rate rises to its height; then it falls as a cosine
-    #[arg(long, value_name = "PART", default_value_t = 0.03, help_heading = "Training")]
+    #[arg(long, value_name = "PART", default_value_t = 0.03, value_parser = share, help_heading = "Training")]
     pub warm_up: f64,
     /// How fast weights decay
-    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Training")]
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = share, help_heading = "Training")]
     pub weight_decay: f64,
     /// Gradients of a greater norm are cut to it
-    #[arg(long, value_name = "NORM", default_value_t = 1.0, help_heading = "Training")]
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive, help_heading = "Training")]
     pub max_norm: f64,
     /// Rank of the additions
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Training")]
     pub rank: usize,
     /// Additions are scaled by alpha / rank [default: twice the rank]
-    #[arg(long, value_name = "ALPHA", help_heading = "Training")]
+    #[arg(long, value_name = "ALPHA", value_parser = positive, help_heading = "Training")]
     pub alpha: Option<f64>,
     /// Tokens that go through the network at once; fewer need less memory
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Training")]
@@ -107,18 +107,43 @@ pub struct SftArgs {
     pub format: Format,
 }
 
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && 0.0 < *number);
+    number.ok_or_else(|| "wanted a number above 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "wanted a number from 0 to 1".to_owned())
+}
+
 /// The version of a run's folder.
 const VERSION: u32 = 1;
 
 /// Runs `sorft train sft`.
 pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    ensure!(0 < args.epochs && 0 < args.batch, "`--epochs` and `--batch` begin at 1");
-    ensure!(0 < args.rank && 0 < args.save_every, "`--rank` and `--save-every` begin at 1");
+    let counts = [
+        ("--epochs", args.epochs),
+        ("--batch", args.batch),
+        ("--rank", args.rank),
+        ("--save-every", args.save_every),
+        ("--pack-tokens", args.pack_tokens),
+        ("--max-steps", args.max_steps.unwrap_or(1)),
+    ];
+    if let Some((flag, _)) = counts.iter().find(|(_, n)| *n == 0) {
+        bail!("`{flag} 0` trains nothing");
+    }
     let rows = chosen_rows(args)?;
     let model = ModelRef::parse(&args.model)?;
     let found = obtain_with_progress(&model, &args.source.download_options()?, quiet)?;
     let context = || format!("loading the model `{model}`");
     let parts = read_parts(found.path()).with_context(context)?;
+    ensure!(
+        args.rank <= parts.config.hidden,
+        "`--rank {}` is more than the {} numbers that `{model}` is wide",
+        args.rank,
+        parts.config.hidden
+    );
     let encode = |split| -> anyhow::Result<Sequences> {
         let of_split =
             |row: &&SftRow| (row.split == Some(Split::Holdout)) == (split == Split::Holdout);

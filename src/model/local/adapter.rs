@@ -92,12 +92,15 @@ pub struct AdapterWeights {
     tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
 }
 
-/// Eight digits that tell an adapter's numbers from others.
+/// Eight digits that tell an adapter from others, by both of its files.
 pub fn fingerprint(folder: &Path) -> anyhow::Result<String> {
-    let path = folder.join(WEIGHTS_FILE);
-    let bytes =
-        fs::read(&path).with_context(|| format!("reading the adapter `{}`", folder.display()))?;
-    let digest = Sha256::digest(&bytes);
+    let mut hash = Sha256::new();
+    for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        let bytes = fs::read(folder.join(name))
+            .with_context(|| format!("reading the adapter `{}`: no `{name}`", folder.display()))?;
+        hash.update(bytes);
+    }
+    let digest = hash.finalize();
     Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -117,7 +120,13 @@ impl AdapterWeights {
             context(),
             config.peft_type
         );
-        ensure!(0 < config.r, "{}: its rank is 0", context());
+        ensure!(
+            0 < config.r && (config.lora_alpha as f32).is_finite(),
+            "{}: a rank above 0 and a number for alpha were wanted, found {} and {}",
+            context(),
+            config.r,
+            config.lora_alpha
+        );
         let bytes = fs::read(folder.join(WEIGHTS_FILE))
             .with_context(|| format!("{}: no `{WEIGHTS_FILE}`", context()))?;
         let found = SafeTensors::deserialize(&bytes).context(WEIGHTS_FILE).with_context(context)?;
@@ -162,6 +171,12 @@ impl AdapterWeights {
         };
         let a = part("lora_A", [self.rank, n_in])?;
         let b = part("lora_B", [n_out, self.rank])?;
+        ensure!(
+            a.is_some() == b.is_some(),
+            "the adapter `{}` has one half of the pair for `{}` of layer {layer} alone",
+            self.folder.display(),
+            site.name()
+        );
         Ok(a.zip(b).map(|(a, b)| LowRankWeights { a, b }))
     }
 

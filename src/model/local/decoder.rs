@@ -1,14 +1,14 @@
 //! The decoder of the llama, qwen2 and qwen3 families, in one definition.
 //!
 //! The network is immutable; what it remembers of a sequence is an explicit argument. It is
-//! written over [`Ops`], so that a CPU and a GPU run the same definition. Whatever the
-//! implementation, a row of the result depends on that row's token and on what stands before it
-//! in its sequence, never on what else is in the batch.
+//! written over [`Ops`], so that a CPU and a GPU run the same definition. A row of the result
+//! depends on that row's token and on what stands before it in its sequence; on the CPU to the
+//! last bit, whatever else is in the batch.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use half::f16;
 
 use crate::model::kernels::Isa;
@@ -325,8 +325,14 @@ impl<O: Ops> LowRank<O> {
             row.iter().zip(padded_row).for_each(|(number, padded)| *padded = number * scale);
         }
         let load = |numbers: &[f32], shape: [usize; 2]| {
-            let halves = numbers.iter().flat_map(|n| f16::from_f32(*n).to_le_bytes());
-            let (shape, bytes) = (shape.to_vec(), Cow::Owned(halves.collect()));
+            let halves: Vec<f16> = numbers.iter().map(|n| f16::from_f32(*n)).collect();
+            ensure!(
+                halves.iter().all(|half| half.is_finite()),
+                "the adapter has numbers above {}, the most that 16 bits hold",
+                f16::MAX
+            );
+            let bytes = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+            let (shape, bytes) = (shape.to_vec(), Cow::Owned(bytes));
             let matrix =
                 ops.load_matrix(&StoredTensor { encoding: Encoding::F16, shape, bytes })?;
             anyhow::Ok(Linear { matrix, bias: None, low_rank: None })

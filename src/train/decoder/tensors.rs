@@ -73,6 +73,15 @@ impl Adapter {
         tensors
     }
 
+    /// Names the first tensor that holds what is no number, or more than 16 bits hold.
+    pub fn check_finite(&mut self) -> anyhow::Result<()> {
+        let is_usable = |number: &f32| half::f16::from_f32(*number).is_finite();
+        for (name, numbers) in self.tensors_mut() {
+            anyhow::ensure!(numbers.iter().all(is_usable), "`{name}` has grown beyond all numbers");
+        }
+        Ok(())
+    }
+
     /// An adapter of the same shape with 0 for every number.
     #[must_use]
     pub fn zeros_like(&self) -> Self {

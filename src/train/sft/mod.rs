@@ -88,7 +88,7 @@ pub const ADAPTER: &str = "adapter";
 impl Sft<'_> {
     /// Updates of the whole run.
     pub fn n_steps(&self) -> usize {
-        let all = self.options.epochs * self.steps_of_epoch();
+        let all = self.options.epochs.saturating_mul(self.steps_of_epoch());
         self.options.max_steps.map_or(all, |max| all.min(max))
     }
 
@@ -253,6 +253,12 @@ impl<'a> Run<'a> {
 
     /// Keeps the newest checkpoint, and the best one.
     fn save(&mut self) -> anyhow::Result<()> {
+        self.at.adapter.check_finite().with_context(|| {
+            format!(
+                "step {}; the last checkpoint is as it was\nhint: a lower `--rate`",
+                self.at.state.step
+            )
+        })?;
         let (newest, best) = (self.at.state.step, self.at.state.best.map(|best| best.step));
         self.at.write(&self.checkpoints, newest, self.sft.base)?;
         for (step, path) in checkpoint::list(&self.checkpoints)? {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use crate::model::local::decoder::SequenceRows;
 use crate::model::local::gpu::segment::GpuSegment;
@@ -113,8 +113,7 @@ impl Gpu {
         mask: Option<Tensor>,
     ) -> candle_core::Result<Part> {
         let scale = 1.0 / (self.shape.head_dim as f64).sqrt();
-        let queries = (queries * scale)?.to_dtype(keys.dtype())?;
-        let mut scores = queries.matmul(&keys.t()?)?.to_dtype(DType::F32)?;
+        let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
         if let Some(mask) = mask {
             // Every head of a key has the same rows.
             let (n_kv_heads, n_queries, n_keys) = scores.dims3()?;
@@ -127,8 +126,7 @@ impl Gpu {
         let max = scores.max_keepdim(D::Minus1)?;
         let weights = scores.broadcast_sub(&max)?.exp()?;
         let sum = weights.sum_keepdim(D::Minus1)?;
-        let out = weights.to_dtype(values.dtype())?.matmul(&values.contiguous()?)?;
-        Ok(Part { max, sum, out: out.to_dtype(DType::F32)? })
+        Ok(Part { max, sum, out: weights.matmul(values)? })
     }
 
     /// 0 where a row may look, and far below it behind the row: (rows, keys), the rows last.

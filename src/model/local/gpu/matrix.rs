@@ -1,13 +1,11 @@
-//! Weight matrices on a device: quantized as in the file, or 16-bit floats.
+//! Weight matrices on a device, quantized or floats, as they are in the file.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, bail};
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Module as _, Tensor};
-
-use std::sync::Arc;
 
 use crate::model::local::gguf::Encoding;
 use crate::model::local::weights::StoredTensor;
@@ -29,17 +27,20 @@ enum Weights {
 }
 
 impl GpuMatrix {
-    /// Copies a tensor to a device; floats become `dtype`.
-    pub(super) fn load(
-        stored: &StoredTensor<'_>,
-        dtype: DType,
-        device: &Device,
-    ) -> anyhow::Result<Self> {
+    /// Copies a tensor to a device. Floats keep their width there, since 16-bit ones of one kind
+    /// may be beyond the range of the other; the CPU multiplies 32-bit ones alone at speed.
+    pub(super) fn load(stored: &StoredTensor<'_>, device: &Device) -> anyhow::Result<Self> {
         let &[n_out, n_in] = stored.shape.as_slice() else {
             bail!("a matrix has the shape {:?}", stored.shape);
         };
         let weights = match stored.encoding {
             Encoding::F32 | Encoding::F16 | Encoding::Bf16 => {
+                let dtype = match stored.encoding {
+                    _ if device.is_cpu() => DType::F32,
+                    Encoding::F16 => DType::F16,
+                    Encoding::Bf16 => DType::BF16,
+                    _ => DType::F32,
+                };
                 let numbers = Tensor::from_vec(stored.to_f32()?, (n_out, n_in), &Device::Cpu)?;
                 Weights::Floats(numbers.to_dtype(dtype)?.to_device(device)?.t()?)
             }

@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Mutex;
 
 use anyhow::ensure;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
 
@@ -35,8 +35,6 @@ pub struct Gpu {
     /// Radians per position, of each pair of a head.
     frequencies: Vec<f32>,
     magnitude: f32,
-    /// What unquantized weights, and keys and values, are kept as.
-    dtype: DType,
     /// The mask that the last step made: all layers of a step want the same.
     mask: Mutex<Option<((usize, usize), Tensor)>>,
 }
@@ -57,7 +55,6 @@ pub struct GpuTurns {
 
 impl Gpu {
     pub fn new(config: &DecoderConfig, device: Device, team: Team) -> anyhow::Result<Self> {
-        let dtype = if device.is_cpu() { DType::F32 } else { DType::F16 };
         Ok(Self {
             team,
             n_layers: config.n_layers,
@@ -69,7 +66,6 @@ impl Gpu {
             rms_eps: config.rms_eps as f32,
             frequencies: config.rope.frequencies.clone(),
             magnitude: config.rope.magnitude,
-            dtype,
             mask: Mutex::new(None),
             device,
         })
@@ -95,7 +91,7 @@ impl Ops for Gpu {
     }
 
     fn load_matrix(&self, stored: &StoredTensor<'_>) -> anyhow::Result<GpuMatrix> {
-        GpuMatrix::load(stored, self.dtype, &self.device)
+        GpuMatrix::load(stored, &self.device)
     }
 
     fn load_vector(&self, stored: &StoredTensor<'_>) -> anyhow::Result<Tensor> {
@@ -183,7 +179,7 @@ impl Ops for Gpu {
         for sequence in &mut *sequences {
             let rows = |x: &Tensor| x.narrow(0, row, sequence.n_rows);
             let new = (rows(&k)?, rows(&v)?);
-            sequence.own.append(layer, sequence.start, new, (self.shape, self.dtype))?;
+            sequence.own.append(layer, sequence.start, new, self.shape)?;
             row += sequence.n_rows;
         }
         ensure!(row == q.dim(0)?, "every row belongs to a sequence");

@@ -1,7 +1,7 @@
 //! Keys and values of a part of a sequence, on a device.
 
 use anyhow::ensure;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::model::local::gpu::HeadShape;
 
@@ -43,16 +43,12 @@ impl GpuSegment {
         layer: usize,
         start: usize,
         (keys, values): (Tensor, Tensor),
-        (shape, dtype): (HeadShape, DType),
+        shape: HeadShape,
     ) -> anyhow::Result<()> {
         let HeadShape { n_kv_heads, head_dim, .. } = shape;
         let n_rows = keys.dim(0)?;
-        let by_head = |x: Tensor| {
-            x.reshape((n_rows, n_kv_heads, head_dim))?
-                .transpose(0, 1)?
-                .to_dtype(dtype)?
-                .contiguous()
-        };
+        let by_head =
+            |x: Tensor| x.reshape((n_rows, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
         let (keys, values) = (by_head(keys)?, by_head(values)?);
         ensure!(self.start <= start, "a segment is written before its start");
         let offset = start - self.start;
@@ -61,7 +57,8 @@ impl GpuSegment {
             Some(rows) => rows.with_capacity(wanted)?,
             None => {
                 let capacity = wanted.next_multiple_of(MIN_CAPACITY);
-                let room = || Tensor::zeros((n_kv_heads, capacity, head_dim), dtype, keys.device());
+                let room =
+                    || Tensor::zeros((n_kv_heads, capacity, head_dim), keys.dtype(), keys.device());
                 Rows { keys: room()?, values: room()?, length: 0 }
             }
         };
