@@ -8,6 +8,8 @@ use crate::commands::Outcome;
 use crate::commands::engine::{CpuArgs, DEFAULT_MODEL};
 use crate::commands::model::{SourceArgs, bytes_of, obtain_with_progress};
 use crate::commands::output::{Format, write_json, write_stdout};
+use crate::commands::settings::Surroundings;
+use crate::config::Flags;
 use crate::model::catalog::ModelRef;
 use crate::model::download::render_bytes;
 use crate::model::local::bench::{BenchPlan, BenchReport, Figure};
@@ -61,6 +63,8 @@ struct Measured {
 /// Runs `sorft model bench`.
 pub fn bench(args: &BenchArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let model = ModelRef::parse(&args.model)?;
+    let surroundings = Surroundings::read(None, &args.cpu.set_keys(Flags::default()))?;
+    let options = args.cpu.local_options(model.to_string(), surroundings.config())?;
     let found = obtain_with_progress(&model, &args.source.download_options()?, quiet)?;
     let plan = BenchPlan {
         prefill: args.prefill.clone(),
@@ -77,7 +81,6 @@ pub fn bench(args: &BenchArgs, quiet: bool) -> anyhow::Result<Outcome> {
         bar.set_message(text.to_owned());
         bar.tick();
     };
-    let options = args.cpu.local_options(model.to_string());
     let report = crate::model::local::bench::bench(found.path(), &options, &plan, &tell)
         .with_context(|| format!("measuring the model `{model}`"))?;
     bar.finish_and_clear();

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Outcome;
+use crate::commands::engine::device_choice;
 use crate::commands::model::SourceArgs;
 use crate::commands::output::{Format, escape_controls, write_json, write_stdout};
 use crate::commands::sandbox::sandbox_limits;
@@ -62,7 +63,7 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<Outcome> {
     let folders = Folders::find()?;
     let resolved = resolve(Some(&args.repo), &environment, &folders, &Flags::default());
     let config = resolved.as_ref().map_or_else(|_| Config::default(), |found| found.config.clone());
-    let mut findings = vec![processor(), device(), memory()];
+    let mut findings = vec![processor(), device(&config), memory()];
     findings.extend(models(&args.source)?);
     findings.push(match resolved {
         Ok(resolved) if resolved.notes.is_empty() => fact("configuration", "in order".to_owned()),
@@ -113,6 +114,12 @@ fn missing(topic: &'static str, found: String, hint: &str) -> Finding {
     Finding { topic, state: State::Missing, found, hint: Some(hint.to_owned()) }
 }
 
+/// What an error says, with its hint.
+fn unusable(topic: &'static str, error: &anyhow::Error) -> Finding {
+    let found = format!("{error:#}").replace("\nhint:", &format!("\n{:17} hint:", ""));
+    Finding { topic, state: State::Missing, found, hint: None }
+}
+
 fn processor() -> Finding {
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let features = processor_features();
@@ -142,11 +149,14 @@ fn processor_features() -> String {
     "vector extensions of the architecture".to_owned()
 }
 
-fn device() -> Finding {
-    match DeviceChoice::Auto.find() {
-        Ok(Chosen::Cpu) => fact("device", DeviceChoice::why_cpu().to_owned()),
-        Ok(gpu) => good("device", gpu.to_string()),
-        Err(error) => fact("device", format!("{error:#}")),
+fn device(config: &Config) -> Finding {
+    match device_choice(config).map(|choice| (choice, choice.find())) {
+        Ok((DeviceChoice::Auto, Ok(Chosen::Cpu))) => {
+            fact("device", DeviceChoice::why_cpu().to_owned())
+        }
+        Ok((_, Ok(Chosen::Cpu))) => fact("device", Chosen::Cpu.to_string()),
+        Ok((_, Ok(gpu))) => good("device", gpu.to_string()),
+        Ok((_, Err(error))) | Err(error) => unusable("device", &error),
     }
 }
 
@@ -191,12 +201,7 @@ fn repository(root: &Path) -> Finding {
         Ok(Some(git)) if git.prefix.is_empty() => good("repository", "git".to_owned()),
         Ok(Some(git)) => fact("repository", format!("git, in its folder `{}`", git.prefix)),
         Ok(None) => fact("repository", "a plain folder (no `--branch`, no revisions)".to_owned()),
-        Err(error) => Finding {
-            topic: "repository",
-            state: State::Missing,
-            found: format!("{error:#}").replace("\nhint:", &format!("\n{:17} hint:", "")),
-            hint: None,
-        },
+        Err(error) => unusable("repository", &error),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 
 use crate::commands::interrupt::run_until_interrupted;
@@ -12,7 +12,7 @@ use crate::commands::model::{SourceArgs, obtain_with_progress};
 use crate::commands::output::note;
 use crate::commands::run_record::find_run;
 use crate::commands::settings::Surroundings;
-use crate::config::{Origin, Resolved};
+use crate::config::{Config, Flags, Origin, Resolved};
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
 use crate::model::kernels::Isa;
@@ -50,16 +50,10 @@ pub struct EngineArgs {
 /// How a local model computes.
 #[derive(Debug, Clone, Args)]
 pub struct CpuArgs {
-    /// What computes: `auto` (a GPU where this program was built for one and one is found), `cpu`,
-    /// `cuda`, `cuda:1` or `metal`
-    #[arg(
-        long,
-        env = "SORFT_DEVICE",
-        value_name = "DEVICE",
-        default_value_t,
-        help_heading = "Model"
-    )]
-    pub device: DeviceChoice,
+    /// What computes: `cpu`, `cuda`, `cuda:1`, `metal`, or `auto`, a GPU where this program was
+    /// built for one and one is found [default: auto]
+    #[arg(long, value_name = "DEVICE", help_heading = "Model")]
+    pub device: Option<DeviceChoice>,
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Model", value_parser = 1..=1024, hide = true)]
     pub threads: Option<i64>,
@@ -70,16 +64,29 @@ pub struct CpuArgs {
 }
 
 impl CpuArgs {
+    /// The configuration keys that these flags set.
+    pub fn set_keys(&self, flags: Flags) -> Flags {
+        flags.set("device", self.device.map(|device| device.to_string()))
+    }
+
     /// The options of a local engine that calls itself `name`.
-    pub fn local_options(&self, name: String) -> LocalOptions {
-        LocalOptions {
+    pub fn local_options(&self, name: String, config: &Config) -> anyhow::Result<LocalOptions> {
+        let device = device_choice(config)?;
+        // What cannot be had is told before a model is downloaded.
+        device.find()?;
+        Ok(LocalOptions {
             name: Some(name),
             n_threads: self.threads.map(|n| n as usize),
             isa: self.isa,
-            device: self.device,
+            device,
             ..LocalOptions::default()
-        }
+        })
     }
+}
+
+/// The device that the configuration names.
+pub fn device_choice(config: &Config) -> anyhow::Result<DeviceChoice> {
+    config.device.parse().map_err(|error| anyhow!("in the setting `device`: {error}"))
 }
 
 /// Used where no model is named: small enough for a CPU.
@@ -114,10 +121,10 @@ pub fn open_engine(
         };
         return Ok(Arc::new(ScriptedEngine::open(&path)?));
     }
-    let mut options = args.source.download_options()?;
-    options.offline |= config.offline;
-    let found = obtain_with_progress(&model, &options, quiet)?;
-    let mut options = args.cpu.local_options(model.to_string());
+    let mut options = args.cpu.local_options(model.to_string(), config)?;
+    let mut source = args.source.download_options()?;
+    source.offline |= config.offline;
+    let found = obtain_with_progress(&model, &source, quiet)?;
     if let Some(folder) = &config.adapter {
         // Runs with other weights must not be taken for each other.
         options.name = Some(format!("{model}+{}", fingerprint(folder)?));

@@ -37,7 +37,9 @@ impl Surroundings {
 /// The flags of an engine and its sampling that set configuration keys.
 pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
     let text = |path: &std::path::PathBuf| path.display().to_string();
-    Flags::default()
+    engine
+        .cpu
+        .set_keys(Flags::default())
         .set("model", engine.model.clone())
         .set("adapter", engine.adapter.as_ref().map(text))
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))

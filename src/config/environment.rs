@@ -11,7 +11,7 @@ use crate::config::{Config, ENVIRONMENT_PREFIX};
 pub const API_KEY_VARIABLE: &str = "SORFT_API_KEY";
 
 /// Variables of ours that flags read and that are no keys.
-const FLAG_VARIABLES: [&str; 2] = ["SORFT_MODELS", "SORFT_PYTHON"];
+const FLAG_VARIABLES: [&str; 3] = ["SORFT_ISA", "SORFT_MODELS", "SORFT_PYTHON"];
 
 /// The variables of the process; values that are no UTF-8 are left out.
 #[derive(Clone, Default)]

@@ -110,6 +110,12 @@ pub const KEYS: &[Key] = &[
         "the folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model",
     ),
     key(
+        "device",
+        Kind::Text,
+        Setter::Trusted,
+        "what computes a local model: `auto`, `cpu`, `cuda`, `cuda:1` or `metal`",
+    ),
+    key(
         "endpoint",
         Kind::List,
         Setter::Trusted,

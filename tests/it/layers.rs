@@ -81,3 +81,24 @@ fn an_import_upward_sideways_or_grouped_is_found() {
         ["index groups imports below `crate::`"]
     );
 }
+
+/// What only `model::local::gpu::choice` may say: the kinds of GPUs, and the features that bring
+/// them.
+const OF_DEVICES: [&str; 4] = ["cuda", "metal", "cfg(feature", "cfg!(feature"];
+
+#[test]
+fn one_file_of_model_names_kinds_of_gpus_and_features() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model");
+    let mut files = Vec::new();
+    rust_files(&folder, &mut files);
+    let code_of = |file: &PathBuf| {
+        let source = fs::read_to_string(file).unwrap().to_lowercase();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        source.lines().filter(is_code).collect::<String>()
+    };
+    files.retain(|file| {
+        let code = code_of(file);
+        OF_DEVICES.iter().any(|word| code.contains(word))
+    });
+    assert_eq!(files, [folder.join("local/gpu/choice.rs")]);
+}

@@ -54,6 +54,16 @@ impl Rotary {
 }
 
 impl Turns {
+    /// For every row and pair, times the magnitude.
+    pub fn sines(&self) -> &[f32] {
+        &self.sines
+    }
+
+    /// For every row and pair, times the magnitude.
+    pub fn cosines(&self) -> &[f32] {
+        &self.cosines
+    }
+
     /// Turns every head of `values` (rows of heads of `head_dim`) in place. Dimensions past the
     /// pairs stay as they are.
     ///

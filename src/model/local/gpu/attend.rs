@@ -1,189 +1,249 @@
-//! Attention over segments: each gives its part, and the parts are joined by their maxima and sums
-//! (the online softmax of Milakov and Gimelshein, arXiv 1805.02867), so that keys and values that
-//! sequences share are neither copied nor read once for each of them.
+//! Attention over segments, in parts that are joined by their sums of exponentials.
+//!
+//! What sequences share is read once for all of their rows: sequences that lie beside each other
+//! and share the same segments attend to these together, and to their own alone.
 
-use std::sync::{Arc, PoisonError};
+use std::ops::Range;
+use std::sync::Arc;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
+use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::SequenceRows;
-use crate::model::local::gpu::segment::GpuSegment;
-use crate::model::local::gpu::{Gpu, HeadShape};
+use crate::model::local::gpu::segment::Segment;
 
-/// What some of the keys contribute; the first two axes are (key head, query).
-struct Part {
-    /// The highest score.
-    max: Tensor,
-    /// Of exp(score − max).
+/// How the heads of a network lie, and who may see whom.
+pub(super) struct Heads {
+    n_kv: usize,
+    /// Query heads that read the same keys.
+    group: usize,
+    width: usize,
+    scale: f64,
+    /// Of the shape (rows, rows): minus infinity where a row is earlier than a column.
+    causal: Tensor,
+}
+
+/// New rows of one sequence that a mask is kept for: those of a prompt's step.
+const MASKED_ROWS: usize = 256;
+
+/// Scores in memory at once, as long as that is more than [`MIN_KEYS`] for each row.
+const MAX_SCORES: usize = 1 << 24;
+
+const MIN_KEYS: usize = 256;
+
+impl Heads {
+    pub(super) fn new(config: &DecoderConfig, device: &Device) -> Result<Self> {
+        Ok(Self {
+            n_kv: config.n_kv_heads,
+            group: config.n_heads / config.n_kv_heads,
+            width: config.head_dim,
+            scale: 1.0 / (config.head_dim as f64).sqrt(),
+            causal: causal(MASKED_ROWS, device)?,
+        })
+    }
+
+    /// (rows, heads × width) to (key heads, rows, width).
+    fn split_keys(&self, x: &Tensor) -> Result<Tensor> {
+        x.reshape((x.dim(0)?, self.n_kv, self.width))?.transpose(0, 1)?.contiguous()
+    }
+
+    /// (rows, heads × width) to (key heads, heads of each, rows, width).
+    fn split_queries(&self, x: &Tensor) -> Result<Tensor> {
+        let heads = x.reshape((x.dim(0)?, self.n_kv, self.group, self.width))?;
+        heads.permute((1, 2, 0, 3))?.contiguous()
+    }
+
+    /// Back to (rows, heads × width).
+    fn join_heads(&self, x: &Tensor) -> Result<Tensor> {
+        x.permute((2, 0, 1, 3))?.reshape((x.dim(2)?, self.n_kv * self.group * self.width))
+    }
+
+    /// How many keys `n_rows` rows look at together.
+    fn block_len(&self, n_rows: usize) -> usize {
+        (MAX_SCORES / (self.n_kv * self.group * n_rows)).max(MIN_KEYS)
+    }
+
+    /// Who sees whom among the new rows of a sequence.
+    fn mask(&self, n_rows: usize) -> Result<Tensor> {
+        match n_rows <= MASKED_ROWS {
+            true => self.causal.narrow(0, 0, n_rows)?.narrow(1, 0, n_rows),
+            false => causal(n_rows, self.causal.device()),
+        }
+    }
+}
+
+fn causal(n_rows: usize, device: &Device) -> Result<Tensor> {
+    let seen = |idx: usize| match idx % n_rows <= idx / n_rows {
+        true => 0.0,
+        false => f32::NEG_INFINITY,
+    };
+    let mask: Vec<f32> = (0..n_rows * n_rows).map(seen).collect();
+    Tensor::from_vec(mask, (n_rows, n_rows), device)
+}
+
+/// Remembers keys and values in the sequences' own segments, and lets every query attend to its
+/// sequence up to itself.
+pub(super) fn attend(
+    heads: &Heads,
+    layer: usize,
+    [q, k, v]: [Tensor; 3],
+    sequences: &mut [SequenceRows<'_, Segment>],
+) -> Result<Tensor> {
+    let mut row = 0;
+    for sequence in &mut *sequences {
+        let n_rows = sequence.n_rows;
+        let new = |x: &Tensor| heads.split_keys(&x.narrow(0, row, n_rows)?);
+        sequence.own.append(layer, sequence.start, [new(&k)?, new(&v)?])?;
+        row += n_rows;
+    }
+    let q = (q * heads.scale)?;
+    let mut mixed = Vec::new();
+    let mut row = 0;
+    for alike in sequences.chunk_by(share_the_same) {
+        let n_rows = alike.iter().map(|sequence| sequence.n_rows).sum();
+        mixed.push(attend_alike(heads, layer, &q.narrow(0, row, n_rows)?, alike)?);
+        row += n_rows;
+    }
+    concatenate(mixed, 0)
+}
+
+fn share_the_same(one: &SequenceRows<'_, Segment>, other: &SequenceRows<'_, Segment>) -> bool {
+    one.own.start() == other.own.start()
+        && one.shared.len() == other.shared.len()
+        && one.shared.iter().zip(other.shared).all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+/// Attention of sequences that share the same segments.
+fn attend_alike(
+    heads: &Heads,
+    layer: usize,
+    q: &Tensor,
+    sequences: &[SequenceRows<'_, Segment>],
+) -> Result<Tensor> {
+    let mut own = Vec::with_capacity(sequences.len());
+    let mut row = 0;
+    for sequence in sequences {
+        let queries = heads.split_queries(&q.narrow(0, row, sequence.n_rows)?)?;
+        own.push(attend_own(heads, layer, &queries, sequence)?);
+        row += sequence.n_rows;
+    }
+    let own = Partial::stack(own)?;
+    let Some(first) = sequences.first().filter(|first| !first.shared.is_empty()) else {
+        return own.finish(heads);
+    };
+    let queries = heads.split_queries(q)?;
+    let starts = first.shared.iter().map(|segment| segment.start()).chain([first.own.start()]);
+    let starts: Vec<usize> = starts.collect();
+    let mut parts = vec![own];
+    for (segment, visible) in first.shared.iter().zip(starts.windows(2)) {
+        for block in blocks(visible[0]..visible[1], heads.block_len(row)) {
+            parts.push(Partial::over(&queries, segment.read(layer, block)?, None)?);
+        }
+    }
+    Partial::join_all(parts)?.finish(heads)
+}
+
+/// Attention of one sequence to its own segment: the new rows see what stood before freely, and
+/// each other up to themselves.
+fn attend_own(
+    heads: &Heads,
+    layer: usize,
+    queries: &Tensor,
+    sequence: &SequenceRows<'_, Segment>,
+) -> Result<Partial> {
+    let (own, start, n_rows) = (&sequence.own, sequence.start, sequence.n_rows);
+    // One new row sees itself as freely as what stood before.
+    let is_one = n_rows == 1;
+    let free = own.start()..start + usize::from(is_one);
+    let mut parts = Vec::new();
+    for block in blocks(free, heads.block_len(n_rows)) {
+        parts.push(Partial::over(queries, own.read(layer, block)?, None)?);
+    }
+    if !is_one {
+        let new = own.read(layer, start..start + n_rows)?;
+        parts.push(Partial::over(queries, new, Some(&heads.mask(n_rows)?))?);
+    }
+    Partial::join_all(parts)
+}
+
+fn blocks(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
+/// What some queries take from some keys.
+struct Partial {
+    /// Values, each times the exponential of its score less the greatest: of the shape
+    /// (key heads, heads of each, rows, width).
+    values: Tensor,
+    /// The greatest score of each row, its last dimension 1.
+    greatest: Tensor,
+    /// The sum of the exponentials.
     sum: Tensor,
-    /// Of exp(score − max) · value.
-    out: Tensor,
 }
 
-impl Gpu {
-    /// (rows, heads × `head_dim`), of queries of the same shape.
-    pub(super) fn attend_all(
-        &self,
-        layer: usize,
-        q: &Tensor,
-        sequences: &[SequenceRows<'_, GpuSegment>],
-    ) -> anyhow::Result<Tensor> {
-        let mut rows = Vec::new();
-        let mut first = 0;
-        for group in sequences.chunk_by(is_one_group) {
-            let n_rows = group.iter().map(|sequence| sequence.n_rows).sum();
-            rows.push(self.attend_group(layer, &q.narrow(0, first, n_rows)?, group)?);
-            first += n_rows;
-        }
-        Ok(Tensor::cat(&rows, 0)?)
-    }
-
-    /// Sequences that share all that stands before their own segments.
-    fn attend_group(
-        &self,
-        layer: usize,
-        q: &Tensor,
-        group: &[SequenceRows<'_, GpuSegment>],
-    ) -> anyhow::Result<Tensor> {
-        let mut shared = None;
-        if let Some(first) = group.first() {
-            let by_head = self.by_key_head(q)?;
-            for (idx, segment) in first.shared.iter().enumerate() {
-                let end = first.shared.get(idx + 1).map_or(first.own.start(), |next| next.start());
-                if let Some(keys_and_values) = segment.until(layer, end)? {
-                    let part = self.part(&by_head, &keys_and_values, None)?;
-                    shared = Some(join(shared, part)?);
-                }
+impl Partial {
+    fn over(queries: &Tensor, [keys, values]: [Tensor; 2], mask: Option<&Tensor>) -> Result<Self> {
+        let (n_kv, group, n_rows, width) = queries.dims4()?;
+        let scores = queries.reshape((n_kv, group * n_rows, width))?.matmul(&keys.t()?)?;
+        let scores = match mask {
+            Some(mask) => {
+                let rows = scores.reshape((n_kv, group, n_rows, ()))?.broadcast_add(mask)?;
+                rows.reshape((n_kv, group * n_rows, ()))?
             }
-        }
-        let HeadShape { n_heads, n_kv_heads, .. } = self.shape;
-        let n_rows = q.dim(0)?;
-        let mut outs = Vec::new();
-        let mut first = 0;
-        for sequence in group {
-            let queries = self.by_key_head(&q.narrow(0, first, sequence.n_rows)?)?;
-            let end = sequence.start + sequence.n_rows;
-            let mut joined = match &shared {
-                Some(part) => {
-                    Some(part.rows((n_heads / n_kv_heads, n_rows), first, sequence.n_rows)?)
-                }
-                None => None,
-            };
-            if let Some(keys_and_values) = sequence.own.until(layer, end)? {
-                let n_keys = end - sequence.own.start();
-                let mask = match sequence.n_rows {
-                    1 => None,
-                    n_rows => Some(self.mask(n_rows, n_keys)?),
-                };
-                joined = Some(join(joined, self.part(&queries, &keys_and_values, mask)?)?);
-            }
-            if let Some(Part { sum, out, .. }) = joined {
-                outs.push(self.by_row(&out.broadcast_div(&sum)?, sequence.n_rows)?);
-            }
-            first += sequence.n_rows;
-        }
-        Ok(Tensor::cat(&outs, 0)?)
-    }
-
-    /// (rows, heads × `head_dim`) to (key heads, queries, `head_dim`): the queries of a key's heads
-    /// stand one behind the other, each with all rows.
-    fn by_key_head(&self, q: &Tensor) -> candle_core::Result<Tensor> {
-        let HeadShape { n_heads, n_kv_heads, head_dim } = self.shape;
-        let n_rows = q.dim(0)?;
-        let group = n_heads / n_kv_heads;
-        q.reshape((n_rows, n_kv_heads, group, head_dim))?
-            .permute((1, 2, 0, 3))?
-            .contiguous()?
-            .reshape((n_kv_heads, group * n_rows, head_dim))
-    }
-
-    /// And back.
-    fn by_row(&self, out: &Tensor, n_rows: usize) -> candle_core::Result<Tensor> {
-        let HeadShape { n_heads, n_kv_heads, head_dim } = self.shape;
-        out.reshape((n_kv_heads, n_heads / n_kv_heads, n_rows, head_dim))?
-            .permute((2, 0, 1, 3))?
-            .contiguous()?
-            .reshape((n_rows, n_heads * head_dim))
-    }
-
-    fn part(
-        &self,
-        queries: &Tensor,
-        (keys, values): &(Tensor, Tensor),
-        mask: Option<Tensor>,
-    ) -> candle_core::Result<Part> {
-        let scale = 1.0 / (self.shape.head_dim as f64).sqrt();
-        let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
-        if let Some(mask) = mask {
-            // Every head of a key has the same rows.
-            let (n_kv_heads, n_queries, n_keys) = scores.dims3()?;
-            let n_rows = mask.dim(0)?;
-            scores = scores
-                .reshape((n_kv_heads * n_queries / n_rows, n_rows, n_keys))?
-                .broadcast_add(&mask)?
-                .reshape((n_kv_heads, n_queries, n_keys))?;
-        }
-        let max = scores.max_keepdim(D::Minus1)?;
-        let weights = scores.broadcast_sub(&max)?.exp()?;
-        let sum = weights.sum_keepdim(D::Minus1)?;
-        Ok(Part { max, sum, out: weights.matmul(values)? })
-    }
-
-    /// 0 where a row may look, and far below it behind the row: (rows, keys), the rows last.
-    fn mask(&self, n_rows: usize, n_keys: usize) -> candle_core::Result<Tensor> {
-        let mut kept = self.mask.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((size, mask)) = &*kept
-            && *size == (n_rows, n_keys)
-        {
-            return Ok(mask.clone());
-        }
-        let before = n_keys - n_rows;
-        let numbers: Vec<f32> = (0..n_rows)
-            .flat_map(|row| {
-                (0..n_keys)
-                    .map(move |key| if key <= before + row { 0.0 } else { f32::NEG_INFINITY })
-            })
-            .collect();
-        let mask = Tensor::from_vec(numbers, (n_rows, n_keys), &self.device)?;
-        *kept = Some(((n_rows, n_keys), mask.clone()));
-        Ok(mask)
-    }
-}
-
-/// Whether two sequences look at the same keys before their own.
-fn is_one_group(a: &SequenceRows<'_, GpuSegment>, b: &SequenceRows<'_, GpuSegment>) -> bool {
-    a.own.start() == b.own.start()
-        && a.shared.len() == b.shared.len()
-        && a.shared.iter().zip(b.shared).all(|(a, b)| Arc::ptr_eq(a, b))
-}
-
-impl Part {
-    /// That of some of `n_all` rows, for each of the heads of a key.
-    fn rows(
-        &self,
-        (n_heads, n_all): (usize, usize),
-        first: usize,
-        n_rows: usize,
-    ) -> candle_core::Result<Self> {
-        let of = |x: &Tensor| {
-            let (n_kv_heads, _, width) = x.dims3()?;
-            x.reshape((n_kv_heads, n_heads, n_all, width))?
-                .narrow(2, first, n_rows)?
-                .contiguous()?
-                .reshape((n_kv_heads, n_heads * n_rows, width))
+            None => scores,
         };
-        Ok(Self { max: of(&self.max)?, sum: of(&self.sum)?, out: of(&self.out)? })
+        let greatest = scores.max_keepdim(D::Minus1)?;
+        let weights = scores.broadcast_sub(&greatest)?.exp()?;
+        let rows = |x: Tensor| x.reshape((n_kv, group, n_rows, ()));
+        Ok(Self {
+            sum: rows(weights.sum_keepdim(D::Minus1)?)?,
+            values: rows(weights.matmul(&values)?)?,
+            greatest: rows(greatest)?,
+        })
+    }
+
+    /// The same rows over all of their keys.
+    fn join_all(parts: Vec<Self>) -> Result<Self> {
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else { candle_core::bail!("rows that see no key") };
+        parts.try_fold(first, Self::join)
+    }
+
+    fn join(self, other: Self) -> Result<Self> {
+        let greatest = self.greatest.maximum(&other.greatest)?;
+        let one = (self.greatest - &greatest)?.exp()?;
+        let two = (other.greatest - &greatest)?.exp()?;
+        let values = (self.values.broadcast_mul(&one)? + other.values.broadcast_mul(&two)?)?;
+        let sum = ((self.sum * one)? + (other.sum * two)?)?;
+        Ok(Self { values, greatest, sum })
+    }
+
+    /// The rows of several, one after the other.
+    fn stack(parts: Vec<Self>) -> Result<Self> {
+        let (mut values, mut greatest, mut sum) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            values.push(part.values);
+            greatest.push(part.greatest);
+            sum.push(part.sum);
+        }
+        Ok(Self {
+            values: concatenate(values, 2)?,
+            greatest: concatenate(greatest, 2)?,
+            sum: concatenate(sum, 2)?,
+        })
+    }
+
+    /// The weighted mean of the values, of the shape (rows, heads × width).
+    fn finish(self, heads: &Heads) -> Result<Tensor> {
+        heads.join_heads(&self.values.broadcast_div(&self.sum)?)
     }
 }
 
-fn join(before: Option<Part>, part: Part) -> candle_core::Result<Part> {
-    let Some(before) = before else { return Ok(part) };
-    let max = before.max.maximum(&part.max)?;
-    let scale = |part: &Part| (&part.max - &max)?.exp();
-    let (a, b) = (scale(&before)?, scale(&part)?);
-    Ok(Part {
-        sum: ((before.sum * &a)? + (part.sum * &b)?)?,
-        out: (before.out.broadcast_mul(&a)? + part.out.broadcast_mul(&b)?)?,
-        max,
-    })
+/// Nothing is copied where there is but one.
+fn concatenate(mut tensors: Vec<Tensor>, dim: usize) -> Result<Tensor> {
+    match tensors.len() {
+        1 => Ok(tensors.remove(0)),
+        _ => Tensor::cat(&tensors, dim),
+    }
 }

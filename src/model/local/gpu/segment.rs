@@ -1,27 +1,27 @@
-//! Keys and values of a part of a sequence, on a device.
+//! Keys and values that stay on the device.
 
-use anyhow::ensure;
-use candle_core::Tensor;
+use std::ops::Range;
 
-use crate::model::local::gpu::HeadShape;
+use candle_core::{DType, Result, Tensor};
 
-/// Keys and values of all layers from a position on, up to where the next segment starts.
-pub struct GpuSegment {
+/// The keys and values of all layers from a position on.
+pub struct Segment {
     start: usize,
-    layers: Vec<Option<Rows>>,
+    layers: Vec<Option<Layer>>,
 }
 
-/// Of one layer; each (`n_kv_heads`, capacity, `head_dim`).
-struct Rows {
+/// Tensors of the shape (key heads, capacity, head width).
+struct Layer {
     keys: Tensor,
     values: Tensor,
-    length: usize,
+    len: usize,
 }
 
-/// Room that is made at least: tokens come one by one.
-const MIN_CAPACITY: usize = 64;
+/// Positions that a capacity is a multiple of.
+const GRAIN: usize = 64;
 
-impl GpuSegment {
+impl Segment {
+    /// An empty one; it takes memory with its first positions.
     pub(super) fn new(start: usize, n_layers: usize) -> Self {
         Self { start, layers: (0..n_layers).map(|_| None).collect() }
     }
@@ -30,75 +30,67 @@ impl GpuSegment {
         self.start
     }
 
+    /// Bytes on the device, with the room to grow.
     pub(super) fn n_bytes(&self) -> usize {
-        let bytes = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
-        let layers = self.layers.iter().flatten();
-        layers.map(|rows| bytes(&rows.keys) + bytes(&rows.values)).sum()
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.layers.iter().flatten().map(|layer| bytes(&layer.keys) + bytes(&layer.values)).sum()
     }
 
-    /// Remembers keys and values, (rows, heads × `head_dim`) each, from position `start` on; what
-    /// was remembered from there on is replaced.
+    /// Remembers `keys` and `values`, of the shape (key heads, new, head width), from a position
+    /// on that is at most the next; what stood there is replaced.
     pub(super) fn append(
         &mut self,
         layer: usize,
-        start: usize,
-        (keys, values): (Tensor, Tensor),
-        shape: HeadShape,
-    ) -> anyhow::Result<()> {
-        let HeadShape { n_kv_heads, head_dim, .. } = shape;
-        let n_rows = keys.dim(0)?;
-        let by_head =
-            |x: Tensor| x.reshape((n_rows, n_kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
-        let (keys, values) = (by_head(keys)?, by_head(values)?);
-        ensure!(self.start <= start, "a segment is written before its start");
-        let offset = start - self.start;
-        let wanted = offset + n_rows;
-        let rows = match self.layers[layer].take() {
-            Some(rows) => rows.with_capacity(wanted)?,
-            None => {
-                let capacity = wanted.next_multiple_of(MIN_CAPACITY);
-                let room =
-                    || Tensor::zeros((n_kv_heads, capacity, head_dim), keys.dtype(), keys.device());
-                Rows { keys: room()?, values: room()?, length: 0 }
-            }
+        position: usize,
+        [keys, values]: [Tensor; 2],
+    ) -> Result<()> {
+        let offset = position - self.start;
+        let end = offset + keys.dim(1)?;
+        let layer = &mut self.layers[layer];
+        let remembered = match layer.take() {
+            Some(layer) => layer.with_room(end)?,
+            None => Layer::new(&keys, end.next_multiple_of(GRAIN))?,
         };
-        ensure!(offset <= rows.length, "a segment is written behind its end");
-        rows.keys.slice_set(&keys, 1, offset)?;
-        rows.values.slice_set(&values, 1, offset)?;
-        self.layers[layer] = Some(Rows { length: wanted, ..rows });
+        remembered.keys.slice_set(&keys, 1, offset)?;
+        remembered.values.slice_set(&values, 1, offset)?;
+        *layer = Some(Layer { len: end, ..remembered });
         Ok(())
     }
 
-    /// Keys and values up to a position, (heads, positions, `head_dim`) each; `None` where there
-    /// are none.
-    pub(super) fn until(
-        &self,
-        layer: usize,
-        end: usize,
-    ) -> anyhow::Result<Option<(Tensor, Tensor)>> {
-        let length = end.saturating_sub(self.start);
-        if length == 0 {
-            return Ok(None);
+    /// Keys and values of a layer at `positions`.
+    pub(super) fn read(&self, layer: usize, positions: Range<usize>) -> Result<[Tensor; 2]> {
+        let Some(layer) = &self.layers[layer] else {
+            candle_core::bail!("an empty segment is read at {positions:?}");
+        };
+        let offset = positions.start - self.start;
+        if offset + positions.len() > layer.len {
+            let known = self.start..self.start + layer.len;
+            candle_core::bail!("a segment of the positions {known:?} is read at {positions:?}");
         }
-        let rows = self.layers[layer].as_ref().filter(|rows| length <= rows.length);
-        let Some(rows) = rows else { anyhow::bail!("a segment lacks keys that are attended to") };
-        Ok(Some((rows.keys.narrow(1, 0, length)?, rows.values.narrow(1, 0, length)?)))
+        let slice = |tensor: &Tensor| tensor.narrow(1, offset, positions.len());
+        Ok([slice(&layer.keys)?, slice(&layer.values)?])
     }
 }
 
-impl Rows {
-    /// Twice the room, where there is too little.
-    fn with_capacity(self, wanted: usize) -> anyhow::Result<Self> {
+impl Layer {
+    /// Room for `capacity` positions of what is shaped as `keys`.
+    fn new(keys: &Tensor, capacity: usize) -> Result<Self> {
+        let (n_heads, _, width) = keys.dims3()?;
+        let room = || Tensor::zeros((n_heads, capacity, width), DType::F32, keys.device());
+        Ok(Self { keys: room()?, values: room()?, len: 0 })
+    }
+
+    /// The same with room for `needed` positions; it grows by half, so that what is copied stays
+    /// in proportion to what is remembered and at most a third is unused.
+    fn with_room(self, needed: usize) -> Result<Self> {
         let capacity = self.keys.dim(1)?;
-        if wanted <= capacity {
+        if needed <= capacity {
             return Ok(self);
         }
-        let more = (wanted.max(2 * capacity)).next_multiple_of(MIN_CAPACITY) - capacity;
-        let grown = |x: &Tensor| {
-            let (n_heads, _, head_dim) = x.dims3()?;
-            let room = Tensor::zeros((n_heads, more, head_dim), x.dtype(), x.device())?;
-            Tensor::cat(&[x, &room], 1)?.contiguous()
-        };
-        Ok(Self { keys: grown(&self.keys)?, values: grown(&self.values)?, length: self.length })
+        let wider =
+            Self::new(&self.keys, needed.max(capacity + capacity / 2).next_multiple_of(GRAIN))?;
+        wider.keys.slice_set(&self.keys, 1, 0)?;
+        wider.values.slice_set(&self.values, 1, 0)?;
+        Ok(Self { len: self.len, ..wider })
     }
 }
