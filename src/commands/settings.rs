@@ -34,15 +34,20 @@ impl Surroundings {
     }
 }
 
-/// The flags of an engine and its sampling that set configuration keys.
-pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
-    let text = |path: &std::path::PathBuf| path.display().to_string();
+/// The flags of an engine that set configuration keys.
+pub fn engine_flags(engine: &EngineArgs) -> Flags {
     engine
         .cpu
         .set_keys(Flags::default())
         .set("model", engine.model.clone())
-        .set("adapter", engine.adapter.as_ref().map(text))
+        .set("adapter", engine.adapter.as_ref().map(|path| path.display().to_string()))
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
+}
+
+/// The same with those of its sampling.
+pub fn flags_of(engine: &EngineArgs, sampling: &SampleArgs) -> Flags {
+    let text = |path: &std::path::PathBuf| path.display().to_string();
+    engine_flags(engine)
         .set("effort", sampling.effort.map(effort_name))
         .set("rerank", sampling.rerank.map(rerank_name))
         .set("seed", sampling.seed)

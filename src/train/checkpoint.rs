@@ -9,9 +9,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::run::directory::write_whole;
 use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Adapter, Network};
-use crate::train::folder::write_whole;
 use crate::train::optimizer::AdamW;
 
 /// A checkpoint in memory.
@@ -70,14 +70,16 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         if path.exists() {
             fs::remove_dir_all(&path).with_context(context)?;
         }
-        fs::rename(unfinished.keep(), &path).with_context(context)
+        fs::rename(unfinished.keep(), &path).with_context(context)?;
+        // The name is kept through a power cut, too.
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
     }
 
     /// Reads one of a network's.
     pub fn read(path: &Path, network: &Network) -> anyhow::Result<Self> {
         let context = || {
             format!(
-                "reading the checkpoint `{}`\nhint: delete it to go on from the one before it",
+                "reading the checkpoint `{}`\nhint: delete it to go on from an earlier one, or the folder of the run to train anew",
                 path.display()
             )
         };
@@ -95,7 +97,13 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
             for (order, numbers) in moments.iter_mut().enumerate() {
                 let view = tensors.tensor(&moment_name(idx, order)).with_context(context)?;
                 let found = view.data();
-                ensure!(found.len() == 4 * numbers.len(), "{}: a moment's size", context());
+                ensure!(
+                    found.len() == 4 * numbers.len(),
+                    "{}: `{OPTIMIZER_FILE}` has {} bytes for {} numbers",
+                    context(),
+                    found.len(),
+                    numbers.len()
+                );
                 let found = found.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
                 numbers.iter_mut().zip(found).for_each(|(number, found)| *number = found);
             }

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::run::directory::write_whole;
+
 /// A folder that this process trains in.
 #[derive(Debug)]
 pub struct TrainFolder {
@@ -112,7 +114,26 @@ impl TrainFolder {
         line.push(b'\n');
         let mut file =
             File::options().append(true).create(true).open(&path).with_context(context)?;
-        file.write_all(&line).with_context(context)
+        file.write_all(&line).and_then(|()| file.sync_data()).with_context(context)
+    }
+
+    /// Removes what killed processes were writing: this one holds the lock.
+    pub fn remove_unfinished(&self, folders: &[&Path]) -> anyhow::Result<()> {
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
+                    let path = entry.path();
+                    let removed = if path.is_dir() {
+                        fs::remove_dir_all(&path)
+                    } else {
+                        fs::remove_file(&path)
+                    };
+                    removed.with_context(|| format!("removing `{}`", path.display()))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,16 +150,6 @@ fn first_difference(found: &Value, wanted: &Value) -> Option<String> {
         }
         _ => key.clone(),
     })
-}
-
-/// Writes a file under a name of its own first, so that the name never stands for a part.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

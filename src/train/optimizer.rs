@@ -40,11 +40,14 @@ impl AdamW {
         let keep = (1.0 - rate * weight_decay) as f32;
         let [beta_1, beta_2] = BETAS.map(|beta| beta as f32);
         let factor = factor as f32;
-        assert!(tensors.len() == self.moments.len(), "the tensors of this optimizer");
+        let n_tensors = (tensors.len(), gradients.len());
+        let wanted = (self.moments.len(), self.moments.len());
+        assert!(n_tensors == wanted, "the tensors of this optimizer, each with a gradient");
         for (((_, tensor), (_, gradient)), [first, second]) in
             tensors.into_iter().zip(gradients).zip(&mut self.moments)
         {
-            assert!(tensor.len() == first.len(), "a tensor of this optimizer");
+            let lengths = (tensor.len(), gradient.len());
+            assert!(lengths == (first.len(), first.len()), "a tensor of this optimizer");
             let moments = first.iter_mut().zip(second);
             for ((weight, gradient), (first, second)) in
                 tensor.iter_mut().zip(gradient).zip(moments)

@@ -7,6 +7,7 @@ use crate::stage::StageKind;
 use crate::stage::score::{Grade, RewardOptions, Score};
 use crate::train::data::row::EpisodeRow;
 use crate::train::rows::Row;
+use crate::train::sample::SampleOptions;
 
 /// The version of the rows that this program writes.
 pub const SCORED_VERSION: u32 = 1;
@@ -19,6 +20,9 @@ pub struct ScoredRow {
     pub stage: StageKind,
     /// `owner/name`.
     pub repo: String,
+    /// Who answered, adapter included, and whether it was held to the grammar.
+    pub model: String,
+    pub constrained: bool,
     pub samples: Vec<ScoredSample>,
 }
 
@@ -39,8 +43,10 @@ pub struct ScoredSample {
 pub const NOT_ENDED: &str = "did not end";
 
 impl ScoredRow {
+    /// Judges the completions of an episode.
     pub fn new(
         row: &EpisodeRow,
+        options: &SampleOptions,
         completions: Vec<(String, Ended)>,
         reward: &RewardOptions,
     ) -> Self {
@@ -59,6 +65,8 @@ impl ScoredRow {
             instance: row.instance_id.clone(),
             stage: row.stage,
             repo: row.repo.clone(),
+            model: options.teacher.clone(),
+            constrained: options.constrained,
             samples: completions.into_iter().map(judge).collect(),
         }
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,6 +35,17 @@ impl WorkLog {
         let mut name = result.file_name().unwrap_or_default().to_owned();
         name.push(".work");
         result.with_file_name(name)
+    }
+
+    /// Refuses a result that is there already, and is not about to be finished: it may be the
+    /// input, or hours of other work.
+    pub fn refuse_finished(result: &Path) -> anyhow::Result<()> {
+        ensure!(
+            result.symlink_metadata().is_err() || Self::beside(result).exists(),
+            "`{}` is there already\nhint: name another `--out`, or delete it",
+            result.display()
+        );
+        Ok(())
     }
 
     /// Begins a log, or goes on with the one that is there.

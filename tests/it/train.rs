@@ -237,6 +237,7 @@ fn unfinished_work_goes_on_and_ends_with_the_same_bytes() {
     let data = ["train", "data", "instances.jsonl", "--repos", "repos", "--out"];
     shop.done(&[&data[..], &["whole.jsonl"]].concat());
     // A result that cannot take its name leaves the work as a kill before the end does.
+    fs::write(shop.path("broken.jsonl.work"), "").unwrap();
     fs::create_dir_all(shop.path("broken.jsonl/x")).unwrap();
     let failed = shop.sorft(&[&data[..], &["broken.jsonl"]].concat());
     assert_eq!(failed.status.code(), Some(2));
@@ -258,6 +259,7 @@ fn unfinished_work_goes_on_and_ends_with_the_same_bytes() {
 #[test]
 fn unfinished_mining_with_other_issues_is_another_work() {
     let shop = Shop::new();
+    fs::write(shop.path("mined.jsonl.work"), "").unwrap();
     fs::create_dir_all(shop.path("mined.jsonl/x")).unwrap();
     let mine = ["train", "mine", "me/shop=repos/me__shop", "--out", "mined.jsonl"];
     assert_eq!(shop.sorft(&mine).status.code(), Some(2));
@@ -446,6 +448,9 @@ fn a_tuning_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
         run.wait().unwrap();
     }
     assert!(0 < n_kills, "every run was over before it could be killed");
+    // As a kill in the middle of a checkpoint leaves it.
+    fs::create_dir(shop.path("broken/checkpoints/.tmpAbC")).unwrap();
+    fs::write(shop.path("broken/checkpoints/.tmpAbC/state.json"), "{").unwrap();
     assert_eq!(done("broken")["best"], whole["best"]);
     for file in
         ["metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"]
@@ -454,9 +459,71 @@ fn a_tuning_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
         assert_eq!(bytes("broken"), bytes("whole"), "{file}");
     }
 
+    assert!(!shop.path("broken/checkpoints/.tmpAbC").exists());
+
     let output = shop.sorft(&["train", "sft", "sft.jsonl", "--model", &model, "--out", "whole"]);
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && message.contains("was begun with another"), "{message}");
+}
+
+#[test]
+fn a_tuning_is_not_gone_on_with_where_something_of_it_is_lost() {
+    let shop = Shop { home: tempfile::tempdir().unwrap() };
+    write_chats(&shop.path("sft.jsonl"));
+    let model = shop.path("model");
+    fs::create_dir(&model).unwrap();
+    for file in fs::read_dir(tiny_model()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), model.join(file.file_name())).unwrap();
+    }
+    // So long that the best checkpoint is not the last.
+    let tune = ["train", "sft", "sft.jsonl", "--model", "./model", "--out", "run", "--batch", "4"];
+    let tune = [&tune[..], &["--epochs", "60", "--save-every", "1", "--rate", "0.05"]].concat();
+    let best = shop.done(&tune)["best"]["step"].as_u64().unwrap();
+    assert!(best < 300, "the best of 300 steps is the last");
+    let refused = || {
+        let output = shop.sorft(&tune);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let metrics = fs::read(shop.path("run/metrics.jsonl")).unwrap();
+    fs::write(shop.path("run/metrics.jsonl"), &metrics[..metrics.len() - 9]).unwrap();
+    let message = refused();
+    assert!(
+        message.contains("is of step 300, and `metrics.jsonl` ends with step 299"),
+        "{message}"
+    );
+    fs::write(shop.path("run/metrics.jsonl"), metrics).unwrap();
+    fs::remove_dir_all(shop.path(&format!("run/checkpoints/step-{best:06}"))).unwrap();
+    let message = refused();
+    assert!(message.contains(&format!("the best checkpoint, of step {best}, is no")), "{message}");
+    assert!(message.contains("hint: delete the folder of the run to train anew"), "{message}");
+    let weights = model.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    assert!(refused().contains("was begun with another `weights`"));
+}
+
+#[test]
+fn a_result_that_is_there_already_is_not_written_over() {
+    let shop = Shop::new();
+    shop.mine();
+    shop.done(&["train", "data", "instances.jsonl", "--repos", "repos", "--out", "e.jsonl"]);
+    let episodes = fs::read(shop.path("e.jsonl")).unwrap();
+    let model = tiny_model();
+    for command in [
+        &["train", "sample", "e.jsonl", "--teacher", "template", "--out", "e.jsonl"][..],
+        &["eval", "episodes", "e.jsonl", "--model", &model, "--out", "e.jsonl"],
+        &["train", "data", "instances.jsonl", "--repos", "repos", "--out", "e.jsonl"],
+        &["train", "mine", "repos/me__shop", "--out", "e.jsonl"],
+    ] {
+        let output = shop.sorft(command);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(message.contains("`e.jsonl` is there already\nhint:"), "{message}");
+    }
+    assert_eq!(fs::read(shop.path("e.jsonl")).unwrap(), episodes);
 }
 
 #[test]
@@ -481,6 +548,12 @@ fn tuning_tells_what_is_wrong_with_its_input() {
     fs::write(shop.path("sft.jsonl"), rows.replace("me/shop", "pydicom/pydicom")).unwrap();
     let message = refused(&[]);
     assert!(message.contains("is a repository of an evaluation"), "{message}");
+    fs::write(shop.path("sft.jsonl"), rows.replace("a7.py\\n", "\\n")).unwrap();
+    let message = refused(&[]);
+    assert!(
+        message.contains("me__shop-7 file") && message.contains("its answer is empty"),
+        "{message}"
+    );
     fs::write(shop.path("sft.jsonl"), "").unwrap();
     assert!(refused(&[]).contains("holds no chat to imitate"));
 }

@@ -1,5 +1,6 @@
 //! `sorft eval episodes`: each stage by itself, with true inputs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
@@ -11,10 +12,9 @@ use crate::commands::Outcome;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
 use crate::commands::output::{write_json, write_stdout};
-use crate::commands::settings::Surroundings;
+use crate::commands::settings::{Surroundings, engine_flags};
 use crate::commands::train::asking::{Asking, OfEpisode};
-use crate::commands::train::parse_stage;
-use crate::config::Flags;
+use crate::commands::train::{parse_stage, temperature};
 use crate::report::answers::{Answer, StageAnswers, StageChange};
 use crate::run::seed::request_hash;
 use crate::stage::StageKind;
@@ -24,6 +24,7 @@ use crate::train::rows::read_rows;
 use crate::train::sample::keep::Keep;
 use crate::train::sample::{SampleOptions, complete};
 use crate::train::scored::ScoredRow;
+use crate::train::work_log::WorkLog;
 
 /// Measure each stage by itself: a model answers episodes, whose inputs are true
 ///
@@ -52,7 +53,7 @@ pub struct EpisodesArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub samples: usize,
     /// 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     pub temperature: f64,
     /// Only episodes of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', value_parser = parse_stage)]
@@ -81,6 +82,7 @@ struct Answers<'a> {
 
 /// Runs `sorft eval episodes`.
 pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    WorkLog::refuse_finished(&args.out)?;
     let mut rows = read_rows::<EpisodeRow>(&args.episodes)?;
     rows.retain(|row| args.stage.is_empty() || args.stage.contains(&row.stage));
     if let Some(limit) = args.limit_per_stage {
@@ -93,12 +95,8 @@ pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
     ensure!(!rows.is_empty(), "no episode of `{}` is selected", args.episodes.display());
     ensure!(0 < args.samples, "`--samples 0` draws nothing");
     ensure!(!args.engine.no_model, "`--no-model` answers nothing");
-    let endpoints = &args.engine.endpoint;
-    let flags = Flags::default()
-        .set("model", args.engine.model.clone())
-        .set("adapter", args.engine.adapter.as_ref().map(|path| path.display().to_string()))
-        .set("endpoint", (!endpoints.is_empty()).then(|| endpoints.clone()));
-    let engine = open_engine(&args.engine, &Surroundings::read(None, &flags)?, quiet)?;
+    let engine =
+        open_engine(&args.engine, &Surroundings::read(None, &engine_flags(&args.engine))?, quiet)?;
     ensure!(
         !args.constrained || engine.info().obeys_grammar,
         "`{}` cannot be held to a grammar\nhint: leave out `--constrained`",
@@ -118,7 +116,7 @@ pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let (engine, options) = (engine.as_ref(), &options);
     let failed = asking.ask(&asking.left(&rows), args.jobs, |row| async move {
         let completions = complete(&row, options, engine).await?;
-        Ok(ScoredRow::new(&row, completions, &RewardOptions::PAPER))
+        Ok(ScoredRow::new(&row, options, completions, &RewardOptions::PAPER))
     })?;
     let done = asking.finish(&failed, |row: &ScoredRow| vec![row.clone()])?;
     let of_stage = |stage: StageKind| StageAnswers::new(stage.name(), &answers_of(&done, stage));
@@ -129,7 +127,10 @@ pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
         stages: StageKind::ALL.map(of_stage).into_iter().filter(|s| 0 < s.episodes).collect(),
     };
     match args.format.style() {
-        Some(style) => write_stdout(&StageAnswers::render(&answers.stages, style))?,
+        Some(style) => {
+            let table = StageAnswers::render(&answers.stages, style);
+            write_stdout(&format!("{table}\n{}: {} failed\n", answers.model, answers.failed))?;
+        }
         None => write_json(&answers)?,
     }
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Missed })
@@ -137,7 +138,8 @@ pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
 
 /// Compares two files of judged answers, stage by stage.
 pub(super) fn compare(first: &Path, second: &Path, format: TableFormat) -> anyhow::Result<Outcome> {
-    let (first_rows, second_rows) = (read_rows(first)?, read_rows(second)?);
+    let (first_rows, second_rows): (Vec<ScoredRow>, Vec<ScoredRow>) =
+        (read_rows(first)?, read_rows(second)?);
     let changes: Vec<StageChange> = StageKind::ALL
         .map(|stage| {
             let (first, second) = (answers_of(&first_rows, stage), answers_of(&second_rows, stage));
@@ -152,11 +154,25 @@ pub(super) fn compare(first: &Path, second: &Path, format: TableFormat) -> anyho
         first.display(),
         second.display()
     );
+    let names = [answerers(&first_rows), answerers(&second_rows)];
     match format.style() {
-        Some(style) => write_stdout(&StageChange::render(&changes, style))?,
-        None => write_json(&json!({ "version": 1, "stages": changes }))?,
+        Some(style) => {
+            let [first, second] = &names;
+            let table = StageChange::render(&changes, style);
+            write_stdout(&format!("{table}\nfirst: {first}, second: {second}\n"))?;
+        }
+        None => write_json(&json!({ "version": 1, "answered_by": names, "stages": changes }))?,
     }
     Ok(Outcome::Done)
+}
+
+/// Who answered: one, unless files were joined by hand.
+fn answerers(rows: &[ScoredRow]) -> String {
+    let name = |row: &ScoredRow| match row.constrained {
+        true => format!("{} held to the grammar", row.model),
+        false => row.model.clone(),
+    };
+    rows.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 fn answers_of(rows: &[ScoredRow], stage: StageKind) -> Vec<Answer> {

@@ -252,7 +252,7 @@ impl Part {
 
 /// Runs `sorft eval compare`.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<Outcome> {
-    if args.first.is_file() && args.second.is_file() {
+    if args.first.is_file() {
         return episodes::compare(&args.first, &args.second, args.format);
     }
     let read = |path: &Path| -> anyhow::Result<(String, Vec<InstanceRow>)> {

@@ -78,6 +78,7 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
 
 /// Runs `sorft train data`.
 pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    WorkLog::refuse_finished(&args.out)?;
     let mut source = Source::open(&args.data, quiet)?;
     let evaluation = Evaluation::default();
     let repos: BTreeSet<&String> = match args.to_evaluate {

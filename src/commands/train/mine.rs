@@ -83,6 +83,7 @@ pub struct MineArgs {
 
 /// Runs `sorft train mine`.
 pub fn mine(args: &MineArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    WorkLog::refuse_finished(&args.out)?;
     let evaluation = read_evaluation(args)?;
     let mines: Vec<Mine> = args
         .repositories

@@ -50,6 +50,11 @@ fn bar(n: usize, what: &str, quiet: bool) -> ProgressBar {
     ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style))
 }
 
+pub(crate) fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && 0.0 <= *number);
+    number.ok_or_else(|| "wanted 0 or a number above it".to_owned())
+}
+
 pub(crate) fn parse_stage(text: &str) -> Result<StageKind, String> {
     let found = StageKind::ALL.into_iter().find(|stage| stage.name() == text);
     found.ok_or_else(|| "wanted `file`, `function`, `line` or `edit`".to_owned())

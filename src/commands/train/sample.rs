@@ -12,10 +12,9 @@ use crate::commands::Outcome;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
 use crate::commands::output::{write_json, write_stdout};
-use crate::commands::settings::Surroundings;
+use crate::commands::settings::{Surroundings, engine_flags};
 use crate::commands::train::asking::{Asking, OfEpisode};
-use crate::commands::train::parse_stage;
-use crate::config::Flags;
+use crate::commands::train::{parse_stage, temperature};
 use crate::model::Generate;
 use crate::prompt::EstimateTokens;
 use crate::report::table::{Style, Table};
@@ -25,6 +24,7 @@ use crate::train::data::row::EpisodeRow;
 use crate::train::rows::read_rows;
 use crate::train::sample::keep::Keep;
 use crate::train::sample::{SampleOptions, Sampled, from_engine, from_template};
+use crate::train::work_log::WorkLog;
 
 /// Draw completions of episodes, and keep those that are right
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub samples: usize,
     /// 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
     pub temperature: f64,
     #[arg(long, value_name = "P", default_value_t = 1.0, hide = true)]
     pub top_p: f64,
@@ -87,6 +87,7 @@ pub enum Teacher {
 
 /// Runs `sorft train sample`.
 pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    WorkLog::refuse_finished(&args.out)?;
     let mut rows = read_rows::<EpisodeRow>(&args.episodes)?;
     rows.retain(|row| args.stage.is_empty() || args.stage.contains(&row.stage));
     rows.truncate(args.limit.unwrap_or(usize::MAX));
@@ -136,12 +137,8 @@ fn open_teacher(args: &SampleArgs, quiet: bool) -> anyhow::Result<std::sync::Arc
         !args.engine.no_model,
         "a teacher that is a model was asked for\nhint: `--teacher template` needs none"
     );
-    let endpoints = &args.engine.endpoint;
-    let flags = Flags::default()
-        .set("model", args.engine.model.clone())
-        .set("adapter", args.engine.adapter.as_ref().map(|path| path.display().to_string()))
-        .set("endpoint", (!endpoints.is_empty()).then(|| endpoints.clone()));
-    let engine = open_engine(&args.engine, &Surroundings::read(None, &flags)?, quiet)?;
+    let engine =
+        open_engine(&args.engine, &Surroundings::read(None, &engine_flags(&args.engine))?, quiet)?;
     ensure!(
         args.teacher != Teacher::SelfConstrained || engine.info().obeys_grammar,
         "`{}` cannot be held to a grammar\nhint: `--teacher engine` lets it write what it likes",

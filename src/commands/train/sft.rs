@@ -16,7 +16,7 @@ use crate::commands::output::{Format, escape_controls, note, write_json, write_s
 use crate::commands::train::{bar, parse_stage};
 use crate::instance::mined::Split;
 use crate::model::catalog::ModelRef;
-use crate::model::local::load::read_parts;
+use crate::model::local::load::{read_parts, weights_digest};
 use crate::run::seed::request_hash;
 use crate::stage::StageKind;
 use crate::train::decoder::{Activations, Network};
@@ -144,25 +144,27 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
         args.rank,
         parts.config.hidden
     );
+    let max_tokens = args.max_tokens.min(parts.config.context_length);
     let encode = |split| -> anyhow::Result<Sequences> {
         let of_split =
             |row: &&SftRow| (row.split == Some(Split::Holdout)) == (split == Split::Holdout);
         let rows: Vec<SftRow> = rows.iter().filter(of_split).cloned().collect();
-        Sequences::encode(&rows, &parts.tokenizer, &parts.template, args.max_tokens)
+        Sequences::encode(&rows, &parts.tokenizer, &parts.template, max_tokens)
     };
     let (learnt, held_out) = (encode(Split::Train)?, encode(Split::Holdout)?);
-    for (stage, n) in &learnt.too_long {
-        note(&format!(
-            "{n} chats of the {} stage have more than {} tokens and are left out (`--max-tokens`)",
-            stage.name(),
-            args.max_tokens
-        ));
+    for (part, sequences) in [("", &learnt), ("held-out ", &held_out)] {
+        for (stage, n) in &sequences.too_long {
+            note(&format!(
+                "{n} {part}chats of the {} stage have more than {max_tokens} tokens and are left out (`--max-tokens`, the model's context)",
+                stage.name()
+            ));
+        }
     }
     let sequences = limited(learnt.kept, args.limit_per_stage.unwrap_or(usize::MAX), args.seed);
     let held_out = limited(held_out.kept, args.held_out, args.seed);
     ensure!(
         !sequences.is_empty(),
-        "no chat of `{}` is left to learn\nhint: `--stage`, `--max-tokens` and the chats' `split` select",
+        "no chat of `{}` is left to learn\nhint: `--stage`, `--limit-per-stage`, `--max-tokens` and the chats' `split` select",
         args.chats.display()
     );
     let options = SftOptions {
@@ -185,6 +187,7 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
     };
     let asked = json!({
         "model": model.to_string(),
+        "weights": weights_digest(found.path()).with_context(context)?,
         "chats": ids(&sequences)?,
         "held_out": ids(&held_out)?,
         "options": options,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -58,7 +59,9 @@ pub struct PeftConfig {
     pub lora_alpha: f64,
     #[serde(default)]
     pub lora_dropout: f64,
-    pub target_modules: Vec<String>,
+    /// Their names, or a pattern; the tensors tell what there is.
+    #[serde(default)]
+    pub target_modules: Value,
     #[serde(default)]
     pub bias: String,
     #[serde(default)]
@@ -69,6 +72,34 @@ pub struct PeftConfig {
     pub use_dora: bool,
     #[serde(default)]
     pub inference_mode: bool,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub alpha_pattern: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub rank_pattern: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub modules_to_save: Value,
+}
+
+impl PeftConfig {
+    /// The first option that would change results, and that is not supported.
+    fn unsupported(&self) -> Option<&'static str> {
+        let is_set = |value: &Value| match value {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => true,
+        };
+        let options = [
+            ("use_rslora", self.use_rslora),
+            ("use_dora", self.use_dora),
+            ("fan_in_fan_out", self.fan_in_fan_out),
+            ("bias", !matches!(self.bias.as_str(), "" | "none")),
+            ("alpha_pattern", is_set(&self.alpha_pattern)),
+            ("rank_pattern", is_set(&self.rank_pattern)),
+            ("modules_to_save", is_set(&self.modules_to_save)),
+        ];
+        options.into_iter().find(|(_, is_set)| *is_set).map(|(name, _)| name)
+    }
 }
 
 /// `y += scale · x · aᵀ · bᵀ`
@@ -115,11 +146,17 @@ impl AdapterWeights {
         let config: PeftConfig =
             serde_json::from_str(&text).context(CONFIG_FILE).with_context(context)?;
         ensure!(
-            config.peft_type == "LORA" && !config.use_rslora && !config.use_dora,
-            "{}: a plain LoRA adapter was wanted, and `{}` of another kind was found",
+            config.peft_type == "LORA",
+            "{}: a plain LoRA adapter was wanted, and `{}` was found",
             context(),
             config.peft_type
         );
+        if let Some(option) = config.unsupported() {
+            bail!(
+                "{}: a plain LoRA adapter was wanted, and one with `{option}` was found",
+                context()
+            );
+        }
         ensure!(
             0 < config.r && (config.lora_alpha as f32).is_finite(),
             "{}: a rank above 0 and a number for alpha were wanted, found {} and {}",

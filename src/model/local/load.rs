@@ -1,5 +1,6 @@
 //! From a path to a running engine.
 
+use std::fs::File;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::thread;
 use anyhow::Context as _;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::model::EngineInfo;
 use crate::model::kernels::Isa;
@@ -54,7 +56,7 @@ impl Default for LocalOptions {
             n_threads: None,
             isa: None,
             adapter: None,
-            device: DeviceChoice::Auto,
+            device: DeviceChoice::Cpu,
         }
     }
 }
@@ -151,6 +153,26 @@ impl LocalEngine {
         let trie = Arc::new(TokenTrie::new(tokenizer.vocabulary()));
         Ok(Self { info, tokenizer, template, trie, jobs: start(scheduler)? })
     }
+}
+
+/// What tells a model's weights from others under the same path: SHA-256 of the file, or of a
+/// folder's files of weights.
+pub fn weights_digest(path: &Path) -> anyhow::Result<String> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        files = std::fs::read_dir(path)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+        files.sort();
+    }
+    let mut hash = Sha256::new();
+    for file in files {
+        let mut file =
+            File::open(&file).with_context(|| format!("opening `{}`", file.display()))?;
+        std::io::copy(&mut file, &mut hash)?;
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn read_gguf(path: &Path) -> anyhow::Result<Parts> {

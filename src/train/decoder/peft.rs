@@ -6,13 +6,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use safetensors::tensor::{Dtype, TensorView, serialize};
+use serde_json::Value;
 
 use crate::model::local::adapter::{
     AdapterWeights, CONFIG_FILE, LowRankWeights, PeftConfig, Site, WEIGHTS_FILE,
 };
+use crate::run::directory::write_whole;
 use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Network};
-use crate::train::folder::write_whole;
 
 /// How numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,9 @@ impl Adapter {
             use_rslora: false,
             use_dora: false,
             inference_mode: true,
+            alpha_pattern: Value::Null,
+            rank_pattern: Value::Null,
+            modules_to_save: Value::Null,
         };
         let mut tensors = BTreeMap::new();
         for (name, numbers) in self.tensors_mut() {
@@ -173,6 +177,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         adapter.write(folder.path(), Some("tiny"), Precision::F32).unwrap();
         assert_eq!(Adapter::read(folder.path(), &network).unwrap(), adapter);
+        let config = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        for (option, value) in
+            [("alpha_pattern", r#"{"q_proj": 640}"#), ("bias", r#""all""#), ("use_dora", "true")]
+        {
+            let mut changed: serde_json::Value = serde_json::from_str(&config).unwrap();
+            changed[option] = serde_json::from_str(value).unwrap();
+            fs::write(folder.path().join(CONFIG_FILE), changed.to_string()).unwrap();
+            let message = format!("{:#}", Adapter::read(folder.path(), &network).unwrap_err());
+            assert!(message.contains(&format!("one with `{option}` was found")), "{message}");
+        }
+        fs::write(folder.path().join(CONFIG_FILE), config).unwrap();
         let mut wider = network.clone();
         wider.layers[1].linears[Site::Up as usize].weight.extend(vec![0.0; 32]);
         let message = format!("{:#}", Adapter::read(folder.path(), &wider).unwrap_err());

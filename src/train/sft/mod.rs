@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Activations, Adapter, Batch, Gradients, Network, Trainer};
-use crate::train::folder::TrainFolder;
+use crate::train::folder::{OfStep, TrainFolder};
 use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
 use crate::train::sft::held_out::{HeldOut, held_out_loss};
 use crate::train::sft::metrics::{METRICS_FILE, StepMetrics, StepTiming, TIMINGS_FILE};
@@ -80,6 +80,9 @@ pub struct Sft<'a> {
     pub held_out: &'a [Sequence],
     pub options: &'a SftOptions,
 }
+
+/// What to do where a run cannot be gone on with.
+const AGAIN: &str = "hint: delete the folder of the run to train anew";
 
 /// The folder of checkpoints, and that of the finished adapter.
 const CHECKPOINTS: &str = "checkpoints";
@@ -168,15 +171,47 @@ impl<'a> Run<'a> {
         activations: Activations,
     ) -> anyhow::Result<Self> {
         let checkpoints = folder.path().join(CHECKPOINTS);
-        let at = match checkpoint::list(&checkpoints)?.pop_last() {
-            Some((_, path)) => Checkpoint::read(&path, sft.network)?,
+        folder.remove_unfinished(&[&checkpoints, folder.path(), &folder.path().join(ADAPTER)])?;
+        let newest = checkpoint::list(&checkpoints)?.pop_last();
+        let at = match &newest {
+            Some((_, path)) => Checkpoint::read(path, sft.network)?,
             None => sft.begin(),
         };
-        folder.cut_log::<StepMetrics>(METRICS_FILE, at.state.logged())?;
-        folder.cut_log::<StepTiming>(TIMINGS_FILE, at.state.logged())?;
+        let state = &at.state;
+        let logged = folder.cut_log::<StepMetrics>(METRICS_FILE, state.logged())?;
+        folder.cut_log::<StepTiming>(TIMINGS_FILE, state.logged())?;
+        if let Some((step, path)) = newest {
+            ensure!(
+                step == state.step && logged.last().map(OfStep::step) == Some(step),
+                "`{}` says that it is of step {}, and `{METRICS_FILE}` ends with step {}\n{AGAIN}",
+                path.display(),
+                state.step,
+                logged.last().map_or(0, OfStep::step)
+            );
+        }
         let gradients = Gradients::Adapter(at.adapter.zeros_like());
         let trainer = Trainer::new(activations);
-        Ok(Self { sft, folder, checkpoints, at, trainer, gradients })
+        let run = Self { sft, folder, checkpoints, at, trainer, gradients };
+        // Its loss now tells, not after hours.
+        run.best_adapter()?;
+        Ok(run)
+    }
+
+    /// The adapter of the best checkpoint, where that is not the newest.
+    fn best_adapter(&self) -> anyhow::Result<Option<Adapter>> {
+        let state = &self.at.state;
+        let Some(best) = state.best.filter(|best| best.step != state.step) else { return Ok(None) };
+        let list = checkpoint::list(&self.checkpoints)?;
+        let path = list.get(&best.step).with_context(|| {
+            format!(
+                "the best checkpoint, of step {}, is no longer in `{}`\n{AGAIN}",
+                best.step,
+                self.checkpoints.display()
+            )
+        })?;
+        let adapter = Adapter::read(path, self.sft.network);
+        let context = || format!("reading the best checkpoint `{}`\n{AGAIN}", path.display());
+        adapter.map(Some).with_context(context)
     }
 
     /// One update, of which every learnt token has the same weight; gives its tokens, too.
@@ -202,7 +237,7 @@ impl<'a> Run<'a> {
         if !loss.is_finite() || !norm.is_finite() {
             let of = chosen.iter().map(|s| format!("{} {}", s.instance_id, s.stage.name()));
             bail!(
-                "step {}: the loss is {loss} and its gradient's norm {norm}; the last checkpoint is as it was\nhint: a lower `--rate`; the step's chats: {}",
+                "step {}: the loss is {loss} and its gradient's norm {norm}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder; the step's chats: {}",
                 state.step,
                 of.collect::<Vec<_>>().join(", ")
             );
@@ -228,7 +263,7 @@ impl<'a> Run<'a> {
         let (loss, state) = (held_out.loss, &mut self.at.state);
         ensure!(
             loss.is_finite(),
-            "the held-out loss is {loss} after step {}; the last checkpoint is as it was\nhint: a lower `--rate`",
+            "the held-out loss is {loss} after step {}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder",
             state.step
         );
         if state.best.is_none_or(|best| loss < best.loss) {
@@ -255,7 +290,7 @@ impl<'a> Run<'a> {
     fn save(&mut self) -> anyhow::Result<()> {
         self.at.adapter.check_finite().with_context(|| {
             format!(
-                "step {}; the last checkpoint is as it was\nhint: a lower `--rate`",
+                "step {}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder",
                 self.at.state.step
             )
         })?;
@@ -272,17 +307,8 @@ impl<'a> Run<'a> {
 
     /// Writes the best checkpoint's adapter.
     fn finish(mut self) -> anyhow::Result<SftState> {
-        let state = &self.at.state;
-        let best = state.best.map_or(state.step, |best| best.step);
-        if best != state.step {
-            let list = checkpoint::list(&self.checkpoints)?;
-            let path = list.get(&best).with_context(|| {
-                format!(
-                    "the best checkpoint, of step {best}, is no longer in `{}`",
-                    self.checkpoints.display()
-                )
-            })?;
-            self.at.adapter = Checkpoint::<SftState>::read(path, self.sft.network)?.adapter;
+        if let Some(best) = self.best_adapter()? {
+            self.at.adapter = best;
         }
         let folder = self.folder.path().join(ADAPTER);
         self.at.adapter.write(&folder, Some(self.sft.base), Precision::F16)?;

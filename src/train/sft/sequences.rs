@@ -66,6 +66,7 @@ fn encode(
 ) -> anyhow::Result<Sequence> {
     let [before @ .., answer] = &row.messages[..] else { anyhow::bail!("a chat without messages") };
     ensure!(answer.role == Role::Assistant, "its last message is not the assistant's");
+    ensure!(!answer.content.trim().is_empty(), "its answer is empty, and would teach silence");
     let prompt = Prompt { messages: before.to_vec() };
     let mut ids = tokenizer.encode_pieces(&template.render(&prompt)?)?;
     let first_learnt = ids.len();
