@@ -49,7 +49,7 @@ impl Judge {
         if let Reading::CannotStart(why) = &baseline.reading {
             bail!(
                 "the tests cannot start on the unchanged code, so they cannot judge a patch: {why}\n\
-                 hint: run `{}` yourself; the sandbox has no network, no home folder, and the interpreter on your PATH",
+                 hint: run `{}` yourself; the sandbox has no network, no home folder, the interpreter on your PATH, and few of your variables: write those that it needs into the command, such as `env PYTHONPATH=src …`",
                 options.command
             );
         }
