@@ -15,7 +15,8 @@ use anyhow::Context as _;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde::Deserialize;
 use sorft::model::local::load::read_parts;
-use sorft::train::decoder::{Activations, Adapter, Batch, Gradients, Network, Trainer};
+use sorft::train::decoder::batch::Batch;
+use sorft::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

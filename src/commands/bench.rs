@@ -13,6 +13,7 @@ use crate::config::Flags;
 use crate::model::catalog::ModelRef;
 use crate::model::download::render_bytes;
 use crate::model::local::bench::{BenchPlan, BenchReport, Figure};
+use crate::run::memory::peak_memory_bytes;
 
 /// Measure how fast a model runs on this machine
 #[derive(Debug, Args)]
@@ -121,11 +122,4 @@ fn render(measured: &Measured, n_prompt: usize) -> String {
         table.trim_fmt(),
         render_bytes(measured.file_bytes),
     )
-}
-
-/// The most memory this process held at once, as Linux tells it.
-fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod curves;
 pub mod doctor;
 pub mod engine;
 pub mod eval;

@@ -121,6 +121,9 @@ pub struct Completion {
     /// distribution they were drawn from before temperature; `None` where the engine keeps none.
     pub logprob: Option<f64>,
     pub usage: Usage,
+    /// Ids of all its tokens, the one that ended the turn included; empty where the engine does
+    /// not tell.
+    pub tokens: Vec<u32>,
 }
 
 impl Completion {

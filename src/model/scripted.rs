@@ -157,7 +157,13 @@ fn read_completion(row: &TrajectoryRow) -> anyhow::Result<Completion> {
         other => bail!("wanted the finish `stop` or `length`, found `{other}`"),
     };
     let usage: Usage = serde_json::from_value(row.usage.clone()).context("reading its usage")?;
-    Ok(Completion { bytes: row.completion_bytes(), finish, logprob: row.logprob, usage })
+    Ok(Completion {
+        bytes: row.completion_bytes(),
+        finish,
+        logprob: row.logprob,
+        usage,
+        tokens: Vec::new(),
+    })
 }
 
 /// What the recorded engine said of itself.

@@ -314,5 +314,11 @@ fn completion_of(row: &TrajectoryRow) -> anyhow::Result<Completion> {
         .with_context(|| format!("reading the recorded usage of call {}", row.request))?;
     let finish =
         if row.finish == finish_name(Finish::Length) { Finish::Length } else { Finish::Stop };
-    Ok(Completion { bytes: row.completion_bytes(), finish, logprob: row.logprob, usage })
+    Ok(Completion {
+        bytes: row.completion_bytes(),
+        finish,
+        logprob: row.logprob,
+        usage,
+        tokens: Vec::new(),
+    })
 }

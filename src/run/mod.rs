@@ -8,6 +8,7 @@ pub mod directory;
 pub mod eval_dir;
 pub mod instance_row;
 pub mod line_log;
+pub mod memory;
 pub mod oracle_row;
 pub mod record_row;
 pub mod row;

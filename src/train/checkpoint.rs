@@ -15,11 +15,29 @@ use crate::train::decoder::{Adapter, Network};
 use crate::train::optimizer::AdamW;
 
 /// A checkpoint in memory.
-pub struct Checkpoint<S> {
+pub struct Checkpoint<S, B = ()> {
     pub adapter: Adapter,
     pub optimizer: AdamW,
+    /// What else is trained.
+    pub beside: B,
     /// What else the trainer must know.
     pub state: S,
+}
+
+/// What is trained beside the adapter, with files of its own in a checkpoint.
+pub trait Beside: Sized {
+    fn write(&mut self, folder: &Path) -> anyhow::Result<()>;
+    fn read(folder: &Path, network: &Network) -> anyhow::Result<Self>;
+}
+
+impl Beside for () {
+    fn write(&mut self, _: &Path) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn read(_: &Path, _: &Network) -> anyhow::Result<Self> {
+        Ok(())
+    }
 }
 
 const STATE_FILE: &str = "state.json";
@@ -50,7 +68,18 @@ pub fn list(folder: &Path) -> anyhow::Result<BTreeMap<usize, PathBuf>> {
     Ok(found)
 }
 
-impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
+/// Removes all checkpoints of a folder but these.
+pub fn keep_only(folder: &Path, steps: &[usize]) -> anyhow::Result<()> {
+    for (step, path) in list(folder)? {
+        if !steps.contains(&step) {
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("removing the checkpoint `{}`", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+impl<S: Serialize + DeserializeOwned, B: Beside> Checkpoint<S, B> {
     /// Writes it beside the others; it has its name only when it is whole.
     pub fn write(&mut self, folder: &Path, step: usize, base: &str) -> anyhow::Result<()> {
         let path = folder.join(format!("{PREFIX}{step:06}"));
@@ -63,7 +92,9 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         fs::create_dir_all(folder).with_context(context)?;
         let unfinished = tempfile::tempdir_in(folder).with_context(context)?;
         self.adapter.write(unfinished.path(), Some(base), Precision::F32).with_context(context)?;
-        self.write_optimizer(&unfinished.path().join(OPTIMIZER_FILE)).with_context(context)?;
+        write_moments(&self.optimizer, &unfinished.path().join(OPTIMIZER_FILE))
+            .with_context(context)?;
+        self.beside.write(unfinished.path()).with_context(context)?;
         let stored = Stored { version: 1, n_updates: self.optimizer.n_updates, state: &self.state };
         let state = serde_json::to_vec_pretty(&stored)?;
         write_whole(&unfinished.path().join(STATE_FILE), &state).with_context(context)?;
@@ -90,45 +121,51 @@ impl<S: Serialize + DeserializeOwned> Checkpoint<S> {
         let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
         let mut optimizer = AdamW::new(lengths);
         optimizer.n_updates = n_updates;
-        let bytes = fs::read(path.join(OPTIMIZER_FILE)).with_context(context)?;
-        let tensors =
-            SafeTensors::deserialize(&bytes).context(OPTIMIZER_FILE).with_context(context)?;
-        for (idx, moments) in optimizer.moments.iter_mut().enumerate() {
-            for (order, numbers) in moments.iter_mut().enumerate() {
-                let view = tensors.tensor(&moment_name(idx, order)).with_context(context)?;
-                let found = view.data();
-                ensure!(
-                    found.len() == 4 * numbers.len(),
-                    "{}: `{OPTIMIZER_FILE}` has {} bytes for {} numbers",
-                    context(),
-                    found.len(),
-                    numbers.len()
-                );
-                let found = found.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-                numbers.iter_mut().zip(found).for_each(|(number, found)| *number = found);
-            }
-        }
-        Ok(Self { adapter, optimizer, state })
+        read_moments(&mut optimizer, &path.join(OPTIMIZER_FILE)).with_context(context)?;
+        let beside = B::read(path, network).with_context(context)?;
+        Ok(Self { adapter, optimizer, beside, state })
     }
+}
 
-    fn write_optimizer(&self, path: &Path) -> anyhow::Result<()> {
-        let mut tensors = BTreeMap::new();
-        for (idx, moments) in self.optimizer.moments.iter().enumerate() {
-            for (order, numbers) in moments.iter().enumerate() {
-                let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-                tensors.insert(moment_name(idx, order), (numbers.len(), bytes));
-            }
+/// Writes an optimizer's moments.
+pub fn write_moments(optimizer: &AdamW, path: &Path) -> anyhow::Result<()> {
+    let mut tensors = BTreeMap::new();
+    for (idx, moments) in optimizer.moments.iter().enumerate() {
+        for (order, numbers) in moments.iter().enumerate() {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+            tensors.insert(moment_name(idx, order), (numbers.len(), bytes));
         }
-        let views = tensors
-            .iter()
-            .map(|(name, (length, bytes))| {
-                Ok((name, TensorView::new(Dtype::F32, vec![*length], bytes)?))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        serialize_to_file(views, None, path)?;
-        fs::File::open(path)?.sync_all()?;
-        Ok(())
     }
+    let views = tensors
+        .iter()
+        .map(|(name, (length, bytes))| {
+            Ok((name, TensorView::new(Dtype::F32, vec![*length], bytes)?))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    serialize_to_file(views, None, path)?;
+    fs::File::open(path)?.sync_all()?;
+    Ok(())
+}
+
+/// Reads the moments of an optimizer of the same tensors.
+pub fn read_moments(optimizer: &mut AdamW, path: &Path) -> anyhow::Result<()> {
+    let bytes = fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
+    let tensors = SafeTensors::deserialize(&bytes).context(OPTIMIZER_FILE)?;
+    for (idx, moments) in optimizer.moments.iter_mut().enumerate() {
+        for (order, numbers) in moments.iter_mut().enumerate() {
+            let view = tensors.tensor(&moment_name(idx, order))?;
+            let found = view.data();
+            ensure!(
+                found.len() == 4 * numbers.len(),
+                "`{OPTIMIZER_FILE}` has {} bytes for {} numbers",
+                found.len(),
+                numbers.len()
+            );
+            let found = found.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            numbers.iter_mut().zip(found).for_each(|(number, found)| *number = found);
+        }
+    }
+    Ok(())
 }
 
 fn moment_name(tensor: usize, order: usize) -> String {

@@ -25,7 +25,37 @@ pub trait OfStep: Serialize + DeserializeOwned {
     fn step(&self) -> usize;
 }
 
+/// The folder of checkpoints, and that of the finished adapter.
+pub const CHECKPOINTS: &str = "checkpoints";
+pub const ADAPTER: &str = "adapter";
+
 const ASKED_FILE: &str = "train.json";
+
+/// What a run was asked for.
+pub fn asked(folder: &Path) -> anyhow::Result<Value> {
+    let path = folder.join(ASKED_FILE);
+    let context = || format!("reading `{}`", path.display());
+    let text = fs::read_to_string(&path).with_context(context)?;
+    let Asked { asked } = serde_json::from_str(&text).with_context(context)?;
+    Ok(asked)
+}
+
+/// Whether a folder is that of a training run.
+pub fn is_run(folder: &Path) -> bool {
+    folder.join(ASKED_FILE).is_file()
+}
+
+/// The whole lines of a run's log, while it may still grow; none where there is no log yet.
+pub fn read_log<T: OfStep>(folder: &Path, name: &str) -> anyhow::Result<Vec<T>> {
+    let path = folder.join(name);
+    let context = || format!("reading `{}`", path.display());
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        text => text.with_context(context)?,
+    };
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines.map(|line| serde_json::from_str(line).with_context(context)).collect()
+}
 
 #[derive(Deserialize)]
 struct Asked {

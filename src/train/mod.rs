@@ -9,6 +9,8 @@ pub mod decoder;
 pub mod folder;
 pub mod mine;
 pub mod optimizer;
+pub mod resume;
+pub mod rl;
 pub mod rows;
 pub mod sample;
 pub mod scored;

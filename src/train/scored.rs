@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::search_replace::fence::Ended;
 use crate::stage::StageKind;
+use crate::stage::episode::Episode;
 use crate::stage::score::{Grade, RewardOptions, Score};
 use crate::train::data::row::EpisodeRow;
 use crate::train::rows::Row;
@@ -50,16 +51,8 @@ impl ScoredRow {
         completions: Vec<(String, Ended)>,
         reward: &RewardOptions,
     ) -> Self {
-        let judge = |(completion, ended): (String, Ended)| {
-            let outcome = row.episode.grades(&completion, ended);
-            let (rejection, score) = match outcome {
-                Err(rejection) => (Some(rejection.reason.name().to_owned()), None),
-                Ok(_) if ended != Ended::ByItself => (Some(NOT_ENDED.to_owned()), None),
-                Ok(grades) => (None, best_of(&grades, reward).map(|grade| grade.score)),
-            };
-            let reward = row.episode.reward(&completion, ended, reward);
-            ScoredSample { completion, rejection, score, reward }
-        };
+        let judge =
+            |(completion, ended)| ScoredSample::new(&row.episode, completion, ended, reward);
         Self {
             version: SCORED_VERSION,
             instance: row.instance_id.clone(),
@@ -69,6 +62,27 @@ impl ScoredRow {
             constrained: options.constrained,
             samples: completions.into_iter().map(judge).collect(),
         }
+    }
+}
+
+impl ScoredSample {
+    /// Judges a completion of an episode.
+    pub fn new(
+        episode: &Episode,
+        completion: String,
+        ended: Ended,
+        options: &RewardOptions,
+    ) -> Self {
+        let (rejection, score, reward) = match episode.grades(&completion, ended) {
+            Err(rejection) => (Some(rejection.reason.name().to_owned()), None, 0.0),
+            Ok(_) if ended != Ended::ByItself => (Some(NOT_ENDED.to_owned()), None, 0.0),
+            Ok(grades) => {
+                let best = best_of(&grades, options);
+                let reward = best.map_or(0.0, |grade| options.reward_of(grade));
+                (None, best.map(|grade| grade.score), reward)
+            }
+        };
+        Self { completion, rejection, score, reward }
     }
 }
 

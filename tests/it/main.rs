@@ -16,6 +16,7 @@ mod layers;
 mod machine;
 mod named_tests;
 mod options;
+mod rl;
 mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;

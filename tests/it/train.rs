@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use crate::server::{Script, Server};
 
 /// A history whose every commit is kept or dropped for a reason of its own.
-struct Shop {
-    home: TempDir,
+pub(crate) struct Shop {
+    pub(crate) home: TempDir,
 }
 
 const CART: &str = "\
@@ -34,7 +34,7 @@ const LONG: &str =
     "of a cart without any items is not what one expects of it, and it ends with a traceback there";
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut past = Past::new(&home.path().join("repos/me__shop"));
         past.commit("Start", &[("shop/cart.py", CART), ("shop/tax.py", "RATE = 2\n")]);
@@ -72,11 +72,11 @@ impl Shop {
         Self { home }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    fn sorft(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn sorft(&self, arguments: &[&str]) -> Output {
         let home = self.home.path();
         let mut command = Command::cargo_bin("sorft").unwrap();
         let folders = ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"];
@@ -86,18 +86,18 @@ impl Shop {
     }
 
     #[track_caller]
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn done(&self, arguments: &[&str]) -> Value {
         let output = self.sorft(&[arguments, &["--format", "json", "-q"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn rows(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn rows(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(name)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn mine(&self) -> Value {
+    pub(crate) fn mine(&self) -> Value {
         let mine = ["train", "mine", "repos/me__shop", "--out", "instances.jsonl"];
         self.done(&[&mine[..], &["--holdout", "none", "--repro-from-tests"]].concat())
     }
@@ -392,7 +392,7 @@ fn write_chats(path: &Path) {
     fs::write(path, lines.collect::<String>()).unwrap();
 }
 
-fn tiny_model() -> String {
+pub(crate) fn tiny_model() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/qwen2").display().to_string()
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod asking;
 pub mod data;
 pub mod mine;
+pub mod rl;
 pub mod sample;
 pub mod sft;
 
@@ -28,6 +29,7 @@ pub enum TrainCommand {
     Data(data::EpisodeArgs),
     Sample(sample::SampleArgs),
     Sft(sft::SftArgs),
+    Rl(rl::RlArgs),
 }
 
 /// Runs `sorft train`.
@@ -37,6 +39,7 @@ pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         TrainCommand::Data(args) => data::data(args, quiet),
         TrainCommand::Sample(args) => sample::sample(args, quiet),
         TrainCommand::Sft(args) => sft::sft(args, quiet),
+        TrainCommand::Rl(args) => rl::rl(args, quiet),
     }
 }
 
@@ -58,4 +61,14 @@ pub(crate) fn temperature(text: &str) -> Result<f64, String> {
 pub(crate) fn parse_stage(text: &str) -> Result<StageKind, String> {
     let found = StageKind::ALL.into_iter().find(|stage| stage.name() == text);
     found.ok_or_else(|| "wanted `file`, `function`, `line` or `edit`".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && 0.0 < *number);
+    number.ok_or_else(|| "wanted a number above 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "wanted a number from 0 to 1".to_owned())
 }

@@ -13,20 +13,20 @@ use crate::commands::Outcome;
 use crate::commands::engine::DEFAULT_MODEL;
 use crate::commands::model::{SourceArgs, obtain_with_progress};
 use crate::commands::output::{Format, escape_controls, note, write_json, write_stdout};
-use crate::commands::train::{bar, parse_stage};
+use crate::commands::train::{bar, parse_stage, positive, share};
 use crate::instance::mined::Split;
 use crate::model::catalog::ModelRef;
 use crate::model::local::load::{read_parts, weights_digest};
 use crate::run::seed::request_hash;
 use crate::stage::StageKind;
 use crate::train::decoder::{Activations, Network};
-use crate::train::folder::TrainFolder;
+use crate::train::folder::{ADAPTER, TrainFolder};
 use crate::train::mine::evaluation::Evaluation;
 use crate::train::rows::read_rows;
 use crate::train::sample::row::SftRow;
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
 use crate::train::sft::sequences::{Sequence, Sequences, order};
-use crate::train::sft::{ADAPTER, Best, Sft, SftOptions, SftState};
+use crate::train::sft::{Best, Sft, SftOptions, SftState};
 
 /// Tune a model on kept chats, by low-rank additions to its projections (LoRA)
 ///
@@ -105,16 +105,6 @@ pub struct SftArgs {
     /// Form of the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && 0.0 < *number);
-    number.ok_or_else(|| "wanted a number above 0".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
-    number.ok_or_else(|| "wanted a number from 0 to 1".to_owned())
 }
 
 /// The version of a run's folder.

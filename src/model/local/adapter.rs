@@ -114,6 +114,7 @@ pub struct LowRankWeights {
 /// An adapter's numbers, which a model takes one projection at a time.
 #[derive(Debug)]
 pub struct AdapterWeights {
+    /// Where it was read; empty where it is of this process.
     folder: PathBuf,
     /// What it calls the model that it was made for.
     pub base: Option<String>,
@@ -136,6 +137,11 @@ pub fn fingerprint(folder: &Path) -> anyhow::Result<String> {
 }
 
 impl AdapterWeights {
+    /// An adapter in memory: shapes and numbers by PEFT's names.
+    pub fn new(rank: usize, scale: f32, tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>) -> Self {
+        Self { folder: PathBuf::new(), base: None, rank, scale, tensors }
+    }
+
     /// # Errors
     ///
     /// The files cannot be read, or are of another kind of adapter.

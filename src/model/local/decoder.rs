@@ -153,7 +153,7 @@ impl<O: Ops> Decoder<O> {
     pub fn load(
         config: DecoderConfig,
         weights: &Weights,
-        mut adapter: Option<AdapterWeights>,
+        adapter: Option<AdapterWeights>,
         ops: O,
     ) -> anyhow::Result<Self> {
         let (hidden, head_dim) = (config.hidden, config.head_dim);
@@ -191,40 +191,19 @@ impl<O: Ops> Decoder<O> {
                 )),
                 None => None,
             };
-            let mut adapted = |site: Site, shape: [usize; 2], mut linear: Linear<O>| {
-                if let Some(adapter) = &mut adapter {
-                    let scale = adapter.scale;
-                    let found = adapter.take(idx, site, shape)?;
-                    linear.low_rank = found
-                        .map(|weights| LowRank::load(&ops, &weights, shape, scale).map(Box::new))
-                        .transpose()?;
-                }
-                anyhow::Ok(linear)
-            };
-            let [q, kv, ffn] = [q_width, kv_width, config.intermediate];
+            let ffn = config.intermediate;
             layers.push(Layer {
                 attn_norm: vector(&name("attn_norm.weight"), hidden)?,
-                q_proj: adapted(Site::Q, [q, hidden], rotated(&name("attn_q"), q)?)?,
-                k_proj: adapted(Site::K, [kv, hidden], rotated(&name("attn_k"), kv)?)?,
-                v_proj: adapted(Site::V, [kv, hidden], linear(&name("attn_v"), kv, hidden)?)?,
+                q_proj: rotated(&name("attn_q"), q_width)?,
+                k_proj: rotated(&name("attn_k"), kv_width)?,
+                v_proj: linear(&name("attn_v"), kv_width, hidden)?,
                 head_norms,
-                o_proj: adapted(Site::O, [hidden, q], linear(&name("attn_output"), hidden, q)?)?,
+                o_proj: linear(&name("attn_output"), hidden, q_width)?,
                 ffn_norm: vector(&name("ffn_norm.weight"), hidden)?,
-                gate_proj: adapted(
-                    Site::Gate,
-                    [ffn, hidden],
-                    linear(&name("ffn_gate"), ffn, hidden)?,
-                )?,
-                up_proj: adapted(Site::Up, [ffn, hidden], linear(&name("ffn_up"), ffn, hidden)?)?,
-                down_proj: adapted(
-                    Site::Down,
-                    [hidden, ffn],
-                    linear(&name("ffn_down"), hidden, ffn)?,
-                )?,
+                gate_proj: linear(&name("ffn_gate"), ffn, hidden)?,
+                up_proj: linear(&name("ffn_up"), ffn, hidden)?,
+                down_proj: linear(&name("ffn_down"), hidden, ffn)?,
             });
-        }
-        if let Some(adapter) = adapter {
-            adapter.finish()?;
         }
         let embedding = linear("token_embd", config.n_vocab, hidden)?;
         let norm = vector("output_norm.weight", hidden)?;
@@ -232,7 +211,40 @@ impl<O: Ops> Decoder<O> {
             Some(_) => Some(linear("output", config.n_vocab, hidden)?),
             None => None,
         };
-        Ok(Self { config, ops, embedding, layers, norm, output })
+        let mut decoder = Self { config, ops, embedding, layers, norm, output };
+        if let Some(adapter) = adapter {
+            decoder.adapt(adapter)?;
+        }
+        Ok(decoder)
+    }
+
+    /// Puts an adapter in the place of the one before it.
+    ///
+    /// # Errors
+    ///
+    /// It is for another model; what was there before is then partly gone.
+    pub fn adapt(&mut self, mut adapter: AdapterWeights) -> anyhow::Result<()> {
+        let DecoderConfig { hidden, intermediate: ffn, .. } = self.config;
+        let q = self.config.n_heads * self.config.head_dim;
+        let kv = self.config.n_kv_heads * self.config.head_dim;
+        let scale = adapter.scale;
+        for (idx, layer) in self.layers.iter_mut().enumerate() {
+            for site in Site::ALL {
+                let (linear, shape) = match site {
+                    Site::Q => (&mut layer.q_proj, [q, hidden]),
+                    Site::K => (&mut layer.k_proj, [kv, hidden]),
+                    Site::V => (&mut layer.v_proj, [kv, hidden]),
+                    Site::O => (&mut layer.o_proj, [hidden, q]),
+                    Site::Gate => (&mut layer.gate_proj, [ffn, hidden]),
+                    Site::Up => (&mut layer.up_proj, [ffn, hidden]),
+                    Site::Down => (&mut layer.down_proj, [hidden, ffn]),
+                };
+                let found = adapter.take(idx, site, shape)?;
+                let load = |weights| LowRank::load(&self.ops, &weights, shape, scale);
+                linear.low_rank = found.map(load).transpose()?.map(Box::new);
+            }
+        }
+        adapter.finish()
     }
 
     pub fn ops(&self) -> &O {

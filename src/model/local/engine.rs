@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::model::constraint::{Compiled, Constraint};
+use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::decoder::Ops;
 use crate::model::local::scheduler::{Job, Reply, Scheduler, Task};
@@ -35,8 +36,25 @@ impl LocalEngine {
         self.tokenizer.encode_pieces(&self.template.render(prompt)?)
     }
 
+    /// Whether a prompt and a completion of so many tokens fit into the context.
+    pub fn has_room(&self, prompt_tokens: usize, completion_tokens: usize) -> bool {
+        prompt_tokens + completion_tokens <= self.info.context_length
+    }
+
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Puts an adapter in the place of the one before it, for all later requests.
+    ///
+    /// # Errors
+    ///
+    /// It is for another model, or requests are in flight.
+    pub async fn adapt(&self, adapter: AdapterWeights) -> anyhow::Result<()> {
+        match self.run(Vec::new(), Task::Adapt { adapter }, &|_| ()).await? {
+            Reply::Adapted(result) => result,
+            _ => bail!("the local engine answered something else"),
+        }
     }
 
     fn encode_checked(&self, prompt: &Prompt) -> anyhow::Result<Vec<u32>> {

@@ -180,6 +180,7 @@ impl Sample {
             finish: self.finish.unwrap_or(Finish::Length),
             logprob: Some(self.logprob),
             usage: self.usage,
+            tokens: self.tokens,
         }
     }
 

@@ -243,6 +243,7 @@ impl Answer {
             finish: choice.finish.unwrap_or(Finish::Length),
             logprob: choice.logprob,
             usage,
+            tokens: Vec::new(),
         };
         self.choices.into_iter().zip(usages).map(completion).collect()
     }

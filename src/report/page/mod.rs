@@ -4,6 +4,7 @@
 //! no script and no style but the two that are named by their hashes, and no request at all.
 
 mod content;
+pub mod training;
 
 use std::collections::BTreeMap;
 
@@ -32,11 +33,15 @@ pub struct Run<'a> {
 
 /// The page of a run, whole or unfinished.
 pub fn render_page(run: &Run<'_>) -> anyhow::Result<String> {
+    render(PAGE, serde_json::to_value(Page::new(run)).context("collecting the page")?)
+}
+
+/// A template with its values, and the style and script whose hashes its policy names.
+fn render(page: &str, mut values: serde_json::Value) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("page", PAGE).context("reading the page's template")?;
-    let mut values = serde_json::to_value(Page::new(run)).context("collecting the page")?;
+    environment.add_template("page", page).context("reading the page's template")?;
     if let Some(values) = values.as_object_mut() {
         let mut set = |name: &str, text: String| drop(values.insert(name.to_owned(), text.into()));
         set("style_hash", source_hash(STYLE));

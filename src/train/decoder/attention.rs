@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::train::decoder::batch::Run;
 use crate::train::decoder::exp::exp;
-use crate::train::decoder::matrix::{Into, Threads, View, product};
+use crate::train::decoder::matrix::{Into, Threads, View, product, product_within};
 
 /// Rows of scores at a time.
 const ROWS: usize = 64;
@@ -48,7 +49,7 @@ pub(super) struct Qkv<'a> {
 /// Writes (head, position, `head_dim`), and the logarithm of each row's sum: (head, position).
 pub(super) fn attend(
     heads: Attention,
-    sequences: &[Range<usize>],
+    runs: &[Run],
     qkv: Qkv<'_>,
     out: &mut [f32],
     log_sums: &mut [f32],
@@ -59,20 +60,23 @@ pub(super) fn attend(
         let q = View::new(q, heads.head_dim);
         let (k, v) = (heads.shared(qkv.k, head), heads.shared(qkv.v, head));
         let mut scores = Vec::new();
-        for (rows, columns) in blocks(sequences) {
-            scores.resize(rows.len() * columns.len(), 0.0);
-            let keys = k.rows(columns.clone()).t();
-            let q = q.rows(rows.clone());
-            product(&mut scores, Into::Overwrite, q, keys, heads.scale(), Threads::One);
-            let each = scores.chunks_exact_mut(columns.len()).zip(rows.clone());
-            for (scores, row) in each {
-                let (seen, later) = scores.split_at_mut(row + 1 - columns.start);
+        for block in blocks(runs) {
+            let (rows, n_columns) = (block.rows.clone(), block.n_columns());
+            scores.resize(rows.len() * n_columns, 0.0);
+            block.score(&mut scores, q.rows(rows.clone()), k, heads.scale());
+            for (scores, row) in scores.chunks_exact_mut(n_columns).zip(rows.clone()) {
+                let (seen, later) = scores.split_at_mut(block.n_seen(row));
                 sums[row] = softmax(seen);
                 later.fill(0.0);
             }
             let out = &mut out[rows.start * heads.head_dim..rows.end * heads.head_dim];
-            let scores = View::new(&scores, columns.len());
-            product(out, Into::Overwrite, scores, v.rows(columns), 1.0, Threads::One);
+            let scores = View::new(&scores, n_columns);
+            let mut into = Into::Overwrite;
+            for (columns, of_scores) in block.parts() {
+                let scores = scores.columns(of_scores);
+                product(out, into, scores, v.rows(columns), 1.0, Threads::One);
+                into = Into::Add;
+            }
         }
     });
 }
@@ -88,7 +92,7 @@ pub(super) struct QkvGradients<'a> {
 /// `head_dim`).
 pub(super) fn attend_backward(
     heads: Attention,
-    sequences: &[Range<usize>],
+    runs: &[Run],
     qkv: Qkv<'_>,
     (out, log_sums): (&[f32], &[f32]),
     d_out: &[f32],
@@ -107,19 +111,18 @@ pub(super) fn attend_backward(
             let mut d_k = vec![0.0; size];
             let mut d_v = vec![0.0; size];
             let (mut scores, mut d_scores) = (Vec::new(), Vec::new());
-            for (rows, columns) in blocks(sequences) {
-                let in_rows = |x: Range<usize>| x.start * heads.head_dim..x.end * heads.head_dim;
-                scores.resize(rows.len() * columns.len(), 0.0);
+            let in_rows = |x: Range<usize>| x.start * heads.head_dim..x.end * heads.head_dim;
+            for block in blocks(runs) {
+                let (rows, n_columns) = (block.rows.clone(), block.n_columns());
+                scores.resize(rows.len() * n_columns, 0.0);
                 d_scores.resize(scores.len(), 0.0);
                 let q = q.rows(rows.clone());
-                let (k, v) = (k.rows(columns.clone()), v.rows(columns.clone()));
-                product(&mut scores, Into::Overwrite, q, k.t(), heads.scale(), Threads::One);
+                block.score(&mut scores, q, k, heads.scale());
                 let d_rows = View::new(&d_out[in_rows(rows.clone())], heads.head_dim);
-                product(&mut d_scores, Into::Overwrite, d_rows, v.t(), 1.0, Threads::One);
-                let each = scores.chunks_exact_mut(columns.len()).zip(rows.clone());
-                for ((scores, row), d_scores) in each.zip(d_scores.chunks_exact_mut(columns.len()))
-                {
-                    let (seen, later) = scores.split_at_mut(row + 1 - columns.start);
+                block.score(&mut d_scores, d_rows, v, 1.0);
+                let each = scores.chunks_exact_mut(n_columns).zip(rows.clone());
+                for ((scores, row), d_scores) in each.zip(d_scores.chunks_exact_mut(n_columns)) {
+                    let (seen, later) = scores.split_at_mut(block.n_seen(row));
                     let (d_seen, d_later) = d_scores.split_at_mut(seen.len());
                     let (out, d_out) = (&out[in_rows(row..row + 1)], &d_out[in_rows(row..row + 1)]);
                     let along: f32 = out.iter().zip(d_out).map(|(a, b)| a * b).sum();
@@ -130,20 +133,21 @@ pub(super) fn attend_backward(
                     later.fill(0.0);
                     d_later.fill(0.0);
                 }
-                let (scores, d_scores) =
-                    (View::new(&scores, columns.len()), View::new(&d_scores, columns.len()));
-                let columns = in_rows(columns);
-                product(
-                    &mut d_v[columns.clone()],
-                    Into::Add,
-                    scores.t(),
-                    d_rows,
-                    1.0,
-                    Threads::One,
-                );
-                product(&mut d_k[columns], Into::Add, d_scores.t(), q, heads.scale(), Threads::One);
+                let scores = View::new(&scores, n_columns);
+                let d_scores = View::new(&d_scores, n_columns);
                 let d_q = &mut d_q[in_rows(rows)];
-                product(d_q, Into::Overwrite, d_scores, k, heads.scale(), Threads::One);
+                let (one, scale) = (Threads::One, heads.scale());
+                let mut into = Into::Overwrite;
+                for (columns, of_scores) in block.parts() {
+                    let scores = scores.columns(of_scores.clone());
+                    let d_scores = d_scores.columns(of_scores);
+                    let d_v = &mut d_v[in_rows(columns.clone())];
+                    product(d_v, Into::Add, scores.t(), d_rows, 1.0, one);
+                    let d_k = &mut d_k[in_rows(columns.clone())];
+                    product(d_k, Into::Add, d_scores.t(), q, scale, one);
+                    product(d_q, into, d_scores, k.rows(columns), scale, one);
+                    into = Into::Add;
+                }
             }
             (d_k, d_v)
         })
@@ -162,12 +166,50 @@ pub(super) fn attend_backward(
     });
 }
 
-/// Rows of scores that are made together, and the columns that any of them sees.
-fn blocks(sequences: &[Range<usize>]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
-    sequences.iter().flat_map(|sequence| {
-        sequence.clone().step_by(ROWS).map(|start| {
-            let end = (start + ROWS).min(sequence.end);
-            (start..end, sequence.start..end)
+/// Rows of a run whose scores are made together, and the columns that any of them sees: those of
+/// the prefix, then those of the run.
+struct Block {
+    rows: Range<usize>,
+    prefix: Range<usize>,
+    own: Range<usize>,
+}
+
+impl Block {
+    fn n_columns(&self) -> usize {
+        self.prefix.len() + self.own.len()
+    }
+
+    /// The columns that a row sees; they come first.
+    fn n_seen(&self, row: usize) -> usize {
+        self.prefix.len() + row + 1 - self.own.start
+    }
+
+    /// Columns as rows of keys and values, and as columns of scores.
+    fn parts(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let n_prefix = self.prefix.len();
+        let parts = [
+            (self.prefix.clone(), 0..n_prefix),
+            (self.own.clone(), n_prefix..n_prefix + self.own.len()),
+        ];
+        parts.into_iter().filter(|(columns, _)| !columns.is_empty())
+    }
+
+    /// The products of each row of `x` with the rows of `y` that are columns here.
+    fn score(&self, scores: &mut [f32], x: View<'_>, y: View<'_>, scale: f32) {
+        for (columns, of_scores) in self.parts() {
+            let scores = &mut scores[of_scores.start..];
+            let y = y.rows(columns).t();
+            let step = self.n_columns();
+            product_within((scores, step), Into::Overwrite, x, y, scale, Threads::One);
+        }
+    }
+}
+
+fn blocks(runs: &[Run]) -> impl Iterator<Item = Block> + '_ {
+    runs.iter().flat_map(|Run { rows, prefix }| {
+        rows.clone().step_by(ROWS).map(|start| {
+            let end = (start + ROWS).min(rows.end);
+            Block { rows: start..end, prefix: prefix.clone(), own: rows.start..end }
         })
     })
 }

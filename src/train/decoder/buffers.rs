@@ -6,13 +6,21 @@ pub(super) struct Buffers(Vec<Vec<f32>>);
 
 impl Buffers {
     /// A buffer of that length. What is in it is anything: whoever takes it overwrites all of it.
+    ///
+    /// Of those that are long enough the shortest is taken. Where none is, the longest goes, so
+    /// that lengths which grow from step to step do not leave all their buffers behind.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        let fits = |buffer: &Vec<f32>| len <= buffer.capacity();
-        let smallest = self.0.iter().enumerate().filter(|(_, buffer)| fits(buffer));
-        let smallest = smallest.min_by_key(|(_, buffer)| buffer.capacity()).map(|(idx, _)| idx);
-        let mut buffer = smallest.map(|idx| self.0.swap_remove(idx)).unwrap_or_default();
-        buffer.resize(len, 0.0);
-        buffer
+        let buffers = self.0.iter().enumerate();
+        let fitting = buffers.clone().filter(|(_, buffer)| len <= buffer.capacity());
+        if let Some((idx, _)) = fitting.min_by_key(|(_, buffer)| buffer.capacity()) {
+            let mut buffer = self.0.swap_remove(idx);
+            buffer.resize(len, 0.0);
+            return buffer;
+        }
+        if let Some((idx, _)) = buffers.max_by_key(|(_, buffer)| buffer.capacity()) {
+            self.0.swap_remove(idx);
+        }
+        vec![0.0; len]
     }
 
     /// A buffer of zeros.

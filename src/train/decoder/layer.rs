@@ -1,9 +1,8 @@
 //! One layer of a decoder, forward and backward.
 
-use std::ops::Range;
-
 use crate::model::local::adapter::Site;
 use crate::train::decoder::attention::{Attention, Qkv, QkvGradients, attend, attend_backward};
+use crate::train::decoder::batch::Run;
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::gate::{gated, gated_backward};
 use crate::train::decoder::linear::{Linear, LinearGradients, LowRank};
@@ -27,7 +26,7 @@ pub type LayerAdapter = [Option<LowRank>; 7];
 
 /// What all layers of a step share.
 pub(super) struct Step<'a> {
-    pub(super) sequences: &'a [Range<usize>],
+    pub(super) runs: &'a [Run],
     pub(super) rotation: Rotation,
     pub(super) heads: Attention,
     pub(super) eps: f32,
@@ -124,7 +123,7 @@ impl Adapted<'_> {
         let mut by_head = buffers.take(q.len());
         let mut log_sums = buffers.take(n_heads * n_rows);
         let qkv = Qkv { q: &q, k: &k, v: &v };
-        attend(step.heads, step.sequences, qkv, &mut by_head, &mut log_sums);
+        attend(step.heads, step.runs, qkv, &mut by_head, &mut log_sums);
         let mut attended = buffers.take(by_head.len());
         from_heads(&by_head, n_heads, head_dim, &mut attended);
         buffers.give(by_head);
@@ -212,7 +211,7 @@ impl Adapted<'_> {
         let (mut d_k, mut d_v) = (buffers.take(k.len()), buffers.take(v.len()));
         attend_backward(
             step.heads,
-            step.sequences,
+            step.runs,
             Qkv { q: &q, k: &k, v: &v },
             (&out_heads, &log_sums),
             &d_out_heads,

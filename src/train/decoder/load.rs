@@ -91,7 +91,8 @@ mod tests {
 
     use super::*;
     use crate::model::local::load::read_parts;
-    use crate::train::decoder::{Activations, Batch, Trainer};
+    use crate::train::decoder::batch::Batch;
+    use crate::train::decoder::{Activations, Trainer};
 
     #[derive(Deserialize)]
     struct Expected {

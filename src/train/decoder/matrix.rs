@@ -28,6 +28,12 @@ impl<'a> View<'a> {
         Self { data: &self.data[rows.start * self.row_step..], rows: rows.len(), ..self }
     }
 
+    /// Some of the columns.
+    pub(super) fn columns(self, columns: std::ops::Range<usize>) -> Self {
+        assert!(columns.end <= self.cols, "columns {columns:?} of {}", self.cols);
+        Self { data: &self.data[columns.start * self.col_step..], cols: columns.len(), ..self }
+    }
+
     fn last(&self) -> usize {
         (self.rows - 1) * self.row_step + (self.cols - 1) * self.col_step
     }
@@ -64,14 +70,33 @@ pub(super) fn product(
     scale: f32,
     threads: Threads,
 ) {
-    assert!(a.cols == b.rows, "{}×{} times {}×{}", a.rows, a.cols, b.rows, b.cols);
     assert!(out.len() == a.rows * b.cols, "{} numbers for {}×{}", out.len(), a.rows, b.cols);
-    if out.is_empty() {
+    product_within((out, b.cols), into, a, b, scale, threads);
+}
+
+/// Multiplies into rows of `out` that begin `out_step` numbers after one another.
+///
+/// # Panics
+///
+/// The shapes do not fit, which is an error of this program.
+pub(super) fn product_within(
+    (out, out_step): (&mut [f32], usize),
+    into: Into,
+    a: View<'_>,
+    b: View<'_>,
+    scale: f32,
+    threads: Threads,
+) {
+    assert!(a.cols == b.rows, "{}×{} times {}×{}", a.rows, a.cols, b.rows, b.cols);
+    if a.rows == 0 || b.cols == 0 {
         return;
     }
+    assert!(b.cols <= out_step, "rows of {} numbers, {out_step} apart", b.cols);
+    let last = (a.rows - 1) * out_step + b.cols;
+    assert!(last <= out.len(), "{} numbers for {}×{}", out.len(), a.rows, b.cols);
     if a.cols == 0 {
         if into == Into::Overwrite {
-            out.fill(0.0);
+            out.chunks_mut(out_step).for_each(|row| row[..b.cols].fill(0.0));
         }
         return;
     }
@@ -81,7 +106,7 @@ pub(super) fn product(
         Threads::All => gemm::Parallelism::Rayon(0),
     };
     #[expect(unsafe_code, reason = "the matrix crate takes pointers")]
-    // SAFETY: `out` holds a.rows × b.cols numbers in rows of b.cols, and the last number that
+    // SAFETY: `out` holds a.rows rows of b.cols numbers, out_step apart, and the last number that
     // either view reaches lies in its slice; both are asserted above. No two overlap, since `out`
     // is borrowed alone.
     unsafe {
@@ -91,7 +116,7 @@ pub(super) fn product(
             a.cols,
             out.as_mut_ptr(),
             1,
-            b.cols as isize,
+            out_step as isize,
             into == Into::Add,
             a.data.as_ptr(),
             a.col_step as isize,

@@ -5,29 +5,30 @@
 //! logits exist for a few of the learnt tokens at a time. It knows no files and no stages.
 
 mod attention;
+pub mod batch;
 mod buffers;
 mod exp;
 mod gate;
 pub mod layer;
 pub mod linear;
 mod load;
-mod loss;
 mod matrix;
+mod merge;
 mod norm;
 pub mod peft;
 mod rotary;
 pub mod tensors;
 #[cfg(test)]
 mod tests;
-
-use std::ops::Range;
+pub mod top;
 
 use crate::train::decoder::attention::Attention;
+use crate::train::decoder::batch::{Batch, Target};
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::layer::{Adapted, Layer, LayerAdapter, LayerGradients, Saved, Step};
-use crate::train::decoder::loss::cross_entropy;
 use crate::train::decoder::norm::{rms_norm, rms_norm_backward};
 use crate::train::decoder::rotary::Rotation;
+use crate::train::decoder::top::{Top, imitate};
 
 /// The weights of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,25 +71,6 @@ pub enum Gradients {
     Adapter(Adapter),
 }
 
-/// Sequences of one step, one behind the other.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Batch {
-    pub ids: Vec<u32>,
-    /// Where each sequence lies; together all of `ids`.
-    pub sequences: Vec<Range<usize>>,
-    pub targets: Vec<Target>,
-}
-
-/// A token to learn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// The position that predicts it.
-    pub row: usize,
-    pub token: u32,
-    /// What its loss counts.
-    pub weight: f32,
-}
-
 /// What is kept of the forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activations {
@@ -102,6 +84,7 @@ pub enum Activations {
 pub struct Trainer {
     buffers: Buffers,
     activations: Activations,
+    silent: Vec<u32>,
 }
 
 /// What a layer left behind for the backward pass.
@@ -110,28 +93,41 @@ enum Left {
     Input(Vec<f32>),
 }
 
-impl Batch {
-    /// Adds a sequence, of which the tokens from `first_learnt` on are learnt with `weight`.
-    pub fn push(&mut self, ids: &[u32], first_learnt: usize, weight: f32) {
-        let start = self.ids.len();
-        self.ids.extend_from_slice(ids);
-        self.sequences.push(start..self.ids.len());
-        let learnt = (first_learnt.max(1)..ids.len()).map(|at| Target {
-            row: start + at - 1,
-            token: ids[at],
-            weight,
-        });
-        self.targets.extend(learnt);
-    }
-}
-
 impl Trainer {
     pub fn new(activations: Activations) -> Self {
-        Self { buffers: Buffers::default(), activations }
+        Self { buffers: Buffers::default(), activations, silent: Vec::new() }
+    }
+
+    /// One to whom these tokens are impossible, as they are to an engine that never writes them.
+    #[must_use]
+    pub fn never_writing(self, silent: Vec<u32>) -> Self {
+        Self { silent, ..self }
     }
 
     /// The weighted sum of the targets' losses.
     pub fn loss(&mut self, network: &Network, adapter: Option<&Adapter>, batch: &Batch) -> f64 {
+        self.look(network, adapter, batch, imitate)
+    }
+
+    /// The weighted sum of the targets' losses; adds the gradients of what is trained.
+    pub fn step(
+        &mut self,
+        network: &Network,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        gradients: &mut Gradients,
+    ) -> f64 {
+        self.learn(network, adapter, batch, imitate, gradients)
+    }
+
+    /// What `top` makes of the targets' hidden states.
+    pub fn look<T>(
+        &mut self,
+        network: &Network,
+        adapter: Option<&Adapter>,
+        batch: &Batch,
+        top: impl FnOnce(Top<'_>) -> T,
+    ) -> T {
         let step = network.step(batch);
         let mut x = network.embed(&batch.ids, &mut self.buffers);
         for (idx, layer) in network.layers.iter().enumerate() {
@@ -144,21 +140,30 @@ impl Trainer {
         let hidden = gather(&x, &batch.targets, network.shape.hidden, &mut self.buffers);
         let mut normed = self.buffers.take(hidden.len());
         rms_norm(&hidden, &network.norm, network.shape.rms_eps, &mut normed);
-        let targets = learnt(batch);
-        let width = network.shape.hidden;
-        let loss = cross_entropy(&normed, network.output_matrix(), width, &targets, None, None);
+        let found = top(Top {
+            targets: &batch.targets,
+            hidden: &normed,
+            width: network.shape.hidden,
+            d_hidden: None,
+            output: network.output_matrix(),
+            d_output: None,
+            silent: &self.silent,
+            buffers: &mut self.buffers,
+        });
         [x, hidden, normed].into_iter().for_each(|buffer| self.buffers.give(buffer));
-        loss
+        found
     }
 
-    /// The weighted sum of the targets' losses; adds the gradients of what is trained.
-    pub fn step(
+    /// What `top` makes of the targets' hidden states; adds the gradients of what is trained,
+    /// from those that it writes.
+    pub fn learn<T>(
         &mut self,
         network: &Network,
         adapter: Option<&Adapter>,
         batch: &Batch,
+        top: impl FnOnce(Top<'_>) -> T,
         gradients: &mut Gradients,
-    ) -> f64 {
+    ) -> T {
         let buffers = &mut self.buffers;
         let width = network.shape.hidden;
         let step = network.step(batch);
@@ -180,20 +185,21 @@ impl Trainer {
         let hidden = gather(&x, &batch.targets, width, buffers);
         let mut normed = buffers.take(hidden.len());
         rms_norm(&hidden, &network.norm, network.shape.rms_eps, &mut normed);
-        let mut d_normed = buffers.take(hidden.len());
+        let mut d_normed = buffers.zeros(hidden.len());
         let mut full = match gradients {
             Gradients::Full(full) => Some(full),
             Gradients::Adapter(_) => None,
         };
-        let d_output = full.as_mut().map(|full| full.output_matrix_mut());
-        let loss = cross_entropy(
-            &normed,
-            network.output_matrix(),
+        let found = top(Top {
+            targets: &batch.targets,
+            hidden: &normed,
             width,
-            &learnt(batch),
-            Some(&mut d_normed),
-            d_output,
-        );
+            d_hidden: Some(&mut d_normed),
+            output: network.output_matrix(),
+            d_output: full.as_mut().map(|full| full.output_matrix_mut()),
+            silent: &self.silent,
+            buffers,
+        });
         let mut d_hidden = normed;
         d_hidden.fill(0.0);
         let d_norm = full.as_mut().map(|full| &mut full.norm[..]);
@@ -233,19 +239,23 @@ impl Trainer {
             }
         }
         buffers.give(d_x);
-        loss
+        found
     }
 }
 
 impl Network {
+    /// Tokens that it knows, and rows of its output matrix.
+    pub fn n_vocab(&self) -> usize {
+        self.output_matrix().len() / self.shape.hidden
+    }
+
     fn step<'a>(&self, batch: &'a Batch) -> Step<'a> {
         let Shape { n_heads, n_kv_heads, head_dim, rms_eps, frequencies, magnitude, .. } =
             &self.shape;
-        let positions: Vec<usize> =
-            batch.sequences.iter().flat_map(|sequence| 0..sequence.len()).collect();
-        assert_eq!(positions.len(), batch.ids.len(), "the sequences are all of the batch");
+        let positions = batch.positions();
+        assert_eq!(positions.len(), batch.ids.len(), "the runs are all of the batch");
         Step {
-            sequences: &batch.sequences,
+            runs: &batch.runs,
             rotation: Rotation::new(&positions, frequencies, *magnitude),
             heads: Attention {
                 n_heads: *n_heads,
@@ -282,8 +292,4 @@ fn gather(x: &[f32], targets: &[Target], width: usize, buffers: &mut Buffers) ->
         row.copy_from_slice(&x[target.row * width..][..width]);
     }
     rows
-}
-
-fn learnt(batch: &Batch) -> Vec<(u32, f32)> {
-    batch.targets.iter().map(|target| (target.token, target.weight)).collect()
 }

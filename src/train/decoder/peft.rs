@@ -67,6 +67,24 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// The same in the form that an engine takes.
+    pub fn weights(&self) -> AdapterWeights {
+        let mut tensors = BTreeMap::new();
+        let (mut rank, mut scale) = (1, 1.0);
+        for (idx, layer) in self.layers.iter().enumerate() {
+            for (site, low_rank) in Site::ALL.iter().zip(layer) {
+                let Some(low_rank) = low_rank else { continue };
+                (rank, scale) = (low_rank.rank, low_rank.scale);
+                let mut insert = |part, numbers: &Vec<f32>, shape| {
+                    tensors.insert(site.tensor_name(idx, part), (shape, numbers.clone()));
+                };
+                insert("lora_A", &low_rank.a, [rank, low_rank.a.len() / rank]);
+                insert("lora_B", &low_rank.b, [low_rank.b.len() / rank, rank]);
+            }
+        }
+        AdapterWeights::new(rank, scale, tensors)
+    }
+
     /// Writes the two files into a folder, each whole before it has its name.
     pub fn write(
         &mut self,
@@ -127,7 +145,8 @@ mod tests {
     use super::*;
     use crate::model::local::judge::Judge;
     use crate::model::local::load::{LocalOptions, read_parts};
-    use crate::train::decoder::{Activations, Batch, Trainer};
+    use crate::train::decoder::batch::Batch;
+    use crate::train::decoder::{Activations, Trainer};
 
     fn fixture(family: &str) -> Network {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family);

@@ -1,5 +1,8 @@
 //! The tensors of a network and of an adapter, by the names that other programs give them.
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use crate::model::local::adapter::Site;
 use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Gradients, Network};
@@ -57,6 +60,15 @@ impl Adapter {
             })
         });
         Self { layers: layers.collect() }
+    }
+
+    /// Additions that change nothing yet, drawn uniformly within ±1/√in, as PEFT does.
+    pub fn fresh(network: &Network, rank: usize, alpha: f64, seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        Self::new(network, rank, (alpha / rank as f64) as f32, |n_in| {
+            let bound = 1.0 / (n_in as f32).sqrt();
+            random.random_range(-bound..bound)
+        })
     }
 
     /// All tensors with PEFT's names, in a fixed order.

@@ -166,10 +166,10 @@ fn packed_sequences_do_not_see_each_other() {
     let loss = trainer.step(&network, None, &batch, &mut packed);
     let mut apart = Gradients::Full(Box::new(network.zeros_like()));
     let mut sum = 0.0;
-    for (idx, sequence) in batch.sequences.iter().enumerate() {
+    for (idx, run) in batch.runs.iter().enumerate() {
         let mut one = Batch::default();
         let (first_learnt, weight) = [(5, 0.3), (0, 0.5)][idx];
-        one.push(&batch.ids[sequence.clone()], first_learnt, weight);
+        one.push(&batch.ids[run.rows.clone()], first_learnt, weight);
         sum += trainer.step(&network, None, &one, &mut apart);
     }
     assert!((loss - sum).abs() < 1e-6 * loss);
@@ -181,12 +181,51 @@ fn packed_sequences_do_not_see_each_other() {
 }
 
 #[test]
-fn a_sequence_is_learnt_from_the_token_that_is_named() {
-    let mut batch = Batch::default();
-    batch.push(&[5, 6, 7], 2, 1.0);
-    batch.push(&[8, 9], 0, 0.5);
-    let targets: Vec<(usize, u32, f32)> =
-        batch.targets.iter().map(|t| (t.row, t.token, t.weight)).collect();
-    assert_eq!(targets, [(1, 7, 1.0), (3, 9, 0.5)]);
-    assert_eq!(batch.sequences, [0..3, 3..5]);
+fn completions_of_one_prompt_learn_as_separate_sequences_do() {
+    let network = network(QWEN3, 8);
+    let ids = batch().ids;
+    let (prompt, completions) = (&ids[..70], [&ids[70..72], &ids[5..80], &ids[3..4]]);
+    let weights = [0.3, 0.5, -0.2];
+    let mut trainer = Trainer::new(Activations::Keep);
+    let mut tree = Batch::default();
+    tree.push(&ids[30..40], 3, 0.4);
+    tree.push_tree(prompt, &[0, 1, 2].map(|idx| (completions[idx], weights[idx])));
+    let mut together = Gradients::Full(Box::new(network.zeros_like()));
+    let loss = trainer.step(&network, None, &tree, &mut together);
+    let mut apart = Gradients::Full(Box::new(network.zeros_like()));
+    let mut one = Batch::default();
+    one.push(&ids[30..40], 3, 0.4);
+    let mut sum = trainer.step(&network, None, &one, &mut apart);
+    for (completion, weight) in completions.iter().zip(weights) {
+        let mut one = Batch::default();
+        one.push(&[prompt, completion].concat(), prompt.len(), weight);
+        sum += trainer.step(&network, None, &one, &mut apart);
+    }
+    assert!((loss - sum).abs() < 1e-6 * loss.abs(), "{loss} and {sum}");
+    for ((name, a), (_, b)) in together.tensors_mut().into_iter().zip(apart.tensors_mut()) {
+        let size = a.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let error = a.iter().zip(b).map(|(a, b)| (a - *b).powi(2)).sum::<f32>().sqrt();
+        assert!(error < 1e-4 * size, "{name}: {error} of {size}");
+    }
+}
+
+#[test]
+fn a_merged_adapter_changes_a_network_as_it_did_beside_it_and_joined_ones_as_both() {
+    let (network, batch) = (network(QWEN2, 9), batch());
+    let first = adapter(&network, 10);
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    let mut second = Adapter::new(&network, 2, 1.3, |_| random.random_range(-0.3..0.3));
+    for (_, tensor) in second.tensors_mut() {
+        tensor.iter_mut().for_each(|number| *number += random.random_range(-0.3..0.3));
+    }
+    let mut trainer = Trainer::new(Activations::Keep);
+    let wanted = trainer.loss(&network, Some(&first), &batch);
+    let mut merged = network.clone();
+    merged.merge(&first);
+    let found = trainer.loss(&merged, None, &batch);
+    assert!((found - wanted).abs() < 1e-5 * wanted, "{found}, wanted {wanted}");
+    let wanted = trainer.loss(&merged, Some(&second), &batch);
+    let found = trainer.loss(&network, Some(&first.join(&second)), &batch);
+    assert!((found - wanted).abs() < 1e-5 * wanted, "{found}, wanted {wanted}");
+    assert!(1e-2 < (wanted - trainer.loss(&merged, None, &batch)).abs());
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::StageKind;
-use crate::train::decoder::{Adapter, Batch, Trainer};
+use crate::train::decoder::batch::Batch;
+use crate::train::decoder::{Adapter, Trainer};
 use crate::train::sft::Sft;
 use crate::train::sft::sequences::{Sequence, pack};
 

@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::train::folder::OfStep;
 use crate::train::sft::held_out::HeldOut;
 
-pub const METRICS_FILE: &str = "metrics.jsonl";
-pub const TIMINGS_FILE: &str = "timings.jsonl";
-
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {

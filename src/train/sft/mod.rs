@@ -4,22 +4,21 @@ pub mod held_out;
 pub mod metrics;
 pub mod sequences;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::decoder::batch::Batch;
 use crate::train::decoder::peft::Precision;
-use crate::train::decoder::{Activations, Adapter, Batch, Gradients, Network, Trainer};
-use crate::train::folder::{OfStep, TrainFolder};
+use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
+use crate::train::folder::{ADAPTER, CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
+use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, resume};
 use crate::train::sft::held_out::{HeldOut, held_out_loss};
-use crate::train::sft::metrics::{METRICS_FILE, StepMetrics, StepTiming, TIMINGS_FILE};
+use crate::train::sft::metrics::{StepMetrics, StepTiming};
 use crate::train::sft::sequences::{Sequence, order, pack};
 
 /// How to train; what is not here is not to be chosen.
@@ -56,11 +55,9 @@ pub struct SftState {
     pub best: Option<Best>,
 }
 
-impl SftState {
-    /// The last step whose lines of the logs count: none before the first checkpoint, so that the
-    /// line of step 0 is written again.
-    fn logged(&self) -> Option<usize> {
-        (0 < self.step).then_some(self.step)
+impl Position for SftState {
+    fn step(&self) -> usize {
+        self.step
     }
 }
 
@@ -80,13 +77,6 @@ pub struct Sft<'a> {
     pub held_out: &'a [Sequence],
     pub options: &'a SftOptions,
 }
-
-/// What to do where a run cannot be gone on with.
-const AGAIN: &str = "hint: delete the folder of the run to train anew";
-
-/// The folder of checkpoints, and that of the finished adapter.
-const CHECKPOINTS: &str = "checkpoints";
-pub const ADAPTER: &str = "adapter";
 
 impl Sft<'_> {
     /// Updates of the whole run.
@@ -129,20 +119,20 @@ impl Sft<'_> {
         run.finish()
     }
 
-    /// Additions that change nothing: drawn uniformly as PEFT does, within ±1/√in.
     fn new_adapter(&self) -> Adapter {
-        let mut random = ChaCha8Rng::seed_from_u64(self.options.seed);
-        let SftOptions { rank, alpha, .. } = *self.options;
-        Adapter::new(self.network, rank, (alpha / rank as f64) as f32, |n_in| {
-            let bound = 1.0 / (n_in as f32).sqrt();
-            random.random_range(-bound..bound)
-        })
+        let SftOptions { rank, alpha, seed, .. } = *self.options;
+        Adapter::fresh(self.network, rank, alpha, seed)
     }
 
     fn begin(&self) -> Checkpoint<SftState> {
         let mut adapter = self.new_adapter();
         let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
-        Checkpoint { adapter, optimizer: AdamW::new(lengths), state: SftState::default() }
+        Checkpoint {
+            adapter,
+            optimizer: AdamW::new(lengths),
+            beside: (),
+            state: SftState::default(),
+        }
     }
 
     /// The chats of an update, counted from 0.
@@ -171,24 +161,8 @@ impl<'a> Run<'a> {
         activations: Activations,
     ) -> anyhow::Result<Self> {
         let checkpoints = folder.path().join(CHECKPOINTS);
-        folder.remove_unfinished(&[&checkpoints, folder.path(), &folder.path().join(ADAPTER)])?;
-        let newest = checkpoint::list(&checkpoints)?.pop_last();
-        let at = match &newest {
-            Some((_, path)) => Checkpoint::read(path, sft.network)?,
-            None => sft.begin(),
-        };
-        let state = &at.state;
-        let logged = folder.cut_log::<StepMetrics>(METRICS_FILE, state.logged())?;
-        folder.cut_log::<StepTiming>(TIMINGS_FILE, state.logged())?;
-        if let Some((step, path)) = newest {
-            ensure!(
-                step == state.step && logged.last().map(OfStep::step) == Some(step),
-                "`{}` says that it is of step {}, and `{METRICS_FILE}` ends with step {}\n{AGAIN}",
-                path.display(),
-                state.step,
-                logged.last().map_or(0, OfStep::step)
-            );
-        }
+        let found = resume::<SftState, (), StepMetrics, StepTiming>(folder, sft.network)?;
+        let at = found.unwrap_or_else(|| sft.begin());
         let gradients = Gradients::Adapter(at.adapter.zeros_like());
         let trainer = Trainer::new(activations);
         let run = Self { sft, folder, checkpoints, at, trainer, gradients };
@@ -216,7 +190,7 @@ impl<'a> Run<'a> {
 
     /// One update, of which every learnt token has the same weight; gives its tokens, too.
     fn update(&mut self) -> anyhow::Result<(StepMetrics, usize)> {
-        let Self { sft, at: Checkpoint { adapter, optimizer, state }, .. } = self;
+        let Self { sft, at: Checkpoint { adapter, optimizer, state, .. }, .. } = self;
         let chosen = sft.chosen(state.step);
         let n_learnt: usize = chosen.iter().map(|sequence| sequence.n_learnt()).sum();
         let n_tokens: usize = chosen.iter().map(|sequence| sequence.ids.len()).sum();
@@ -296,13 +270,7 @@ impl<'a> Run<'a> {
         })?;
         let (newest, best) = (self.at.state.step, self.at.state.best.map(|best| best.step));
         self.at.write(&self.checkpoints, newest, self.sft.base)?;
-        for (step, path) in checkpoint::list(&self.checkpoints)? {
-            if step != newest && Some(step) != best {
-                fs::remove_dir_all(&path)
-                    .with_context(|| format!("removing the checkpoint `{}`", path.display()))?;
-            }
-        }
-        Ok(())
+        checkpoint::keep_only(&self.checkpoints, &[newest, best.unwrap_or(newest)])
     }
 
     /// Writes the best checkpoint's adapter.

@@ -7,9 +7,11 @@ mod sequence;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use anyhow::ensure;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::constraint::Constraint;
+use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::decoder::{Batch, Decoder, Ops};
 use crate::model::local::prefix::PrefixStore;
 use crate::model::local::sample::Sample;
@@ -37,6 +39,10 @@ pub enum Task {
     Score {
         continuations: Vec<Vec<u32>>,
     },
+    /// Another adapter for whatever comes next; the prompt is empty.
+    Adapt {
+        adapter: AdapterWeights,
+    },
 }
 
 /// What a caller hears.
@@ -44,6 +50,7 @@ pub enum Reply {
     Event(Event),
     Completed(anyhow::Result<Vec<Completion>>),
     Scored(anyhow::Result<Vec<f64>>),
+    Adapted(anyhow::Result<()>),
 }
 
 /// How much goes through the network at once, and how much is remembered.
@@ -80,7 +87,20 @@ impl<O: Ops> Scheduler<O> {
     }
 
     pub fn submit(&mut self, job: Job) {
-        self.waiting.push_back(job);
+        match job.task {
+            Task::Adapt { adapter } => {
+                // A caller that has gone needs no answer.
+                drop(job.reply.send(Reply::Adapted(self.adapt(adapter))));
+            }
+            _ => self.waiting.push_back(job),
+        }
+    }
+
+    /// What was remembered of prompts was computed with the adapter before.
+    fn adapt(&mut self, adapter: AdapterWeights) -> anyhow::Result<()> {
+        ensure!(self.is_idle(), "the adapter cannot change while requests are in flight");
+        self.prefixes = PrefixStore::new(self.fixed.limits.max_prefix_bytes);
+        self.fixed.decoder.adapt(adapter)
     }
 
     pub fn is_idle(&self) -> bool {
@@ -158,6 +178,7 @@ impl Job {
         drop(self.reply.send(match self.task {
             Task::Generate { .. } => Reply::Completed(Err(error)),
             Task::Score { .. } => Reply::Scored(Err(error)),
+            Task::Adapt { .. } => Reply::Adapted(Err(error)),
         }));
     }
 

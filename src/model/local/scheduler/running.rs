@@ -195,6 +195,7 @@ impl<O: Ops> Running<O> {
                 }
                 State::Scores(scorings)
             }
+            Task::Adapt { .. } => anyhow::bail!("an adapter is no prompt"),
         };
         Ok(())
     }

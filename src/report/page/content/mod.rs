@@ -119,7 +119,7 @@ fn page_tables(tables: Vec<(&'static str, Table)>) -> Vec<PageTable> {
 }
 
 /// Text with its control characters, and those that turn its direction, made visible.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,217 @@
+//! Toy tasks for a tiny model of random weights: rewards rise, and what is rewarded is learnt.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::model::local::engine::LocalEngine;
+use crate::model::local::load::{LocalOptions, read_parts};
+use crate::prompt::{Message, Prompt, Role};
+use crate::search_replace::fence::Ended;
+use crate::stage::score::{Grade, RewardOptions, RewardRule, Score};
+use crate::train::rl::actor::Judge;
+use crate::train::rl::metrics::Measured;
+use crate::train::rl::options::Whiten;
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/llama")
+}
+
+fn options(algorithm: Algorithm) -> RlOptions {
+    RlOptions {
+        algorithm,
+        critic: CriticKind::Shared,
+        whiten: Whiten::Stage,
+        prompts: 4,
+        samples: 8,
+        steps: 40,
+        passes: 1,
+        critic_first: 2,
+        rate: 3e-2,
+        critic_rate: 1e-2,
+        warm_up: 0.03,
+        max_norm: 1.0,
+        kl: 0.01,
+        clip: 0.2,
+        value_clip: 0.2,
+        gamma: 1.0,
+        lambda: 1.0,
+        rank: 4,
+        alpha: 8.0,
+        pack_tokens: 256,
+        save_every: 10,
+        seed: 3,
+    }
+}
+
+fn asked(engine: &LocalEngine) -> Vec<Asked> {
+    let ask = |(idx, content): (usize, &str)| {
+        let content = content.to_owned();
+        let prompt = Prompt { messages: vec![Message { role: Role::User, content }] };
+        let ids = engine.encode(&prompt).unwrap();
+        let stage = if idx % 2 == 0 { StageKind::File } else { StageKind::Function };
+        Asked { stage, prompt, ids, max_tokens: 8 }
+    };
+    ["where is it?", "which one", "a b c", "so", "where is it?"]
+        .into_iter()
+        .enumerate()
+        .map(ask)
+        .collect()
+}
+
+/// An answer is the letters of a completion; `e` is expected.
+fn judge(rule: RewardRule) -> impl Fn(usize, String, Ended) -> ScoredSample {
+    move |_, completion, ended| {
+        let mut letters: Vec<char> = completion.chars().filter(|c| c.is_alphabetic()).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        let score = Score::of(&letters, &['e']);
+        let options = RewardOptions { rule, ..RewardOptions::PAPER };
+        let reward = options.reward_of(&Grade { score, invented: 0 });
+        let rejection = (ended == Ended::CutOff).then(|| "cut off".to_owned());
+        ScoredSample { completion, rejection, score: Some(score), reward }
+    }
+}
+
+struct Ran {
+    metrics: Vec<RlMetrics>,
+    folder: PathBuf,
+}
+
+/// Trains in a folder; the process is as good as killed where `until` is reached.
+fn run(folder: &Path, options: &RlOptions, judge: Judge<'_>, until: usize) -> Ran {
+    let engine = LocalEngine::load(&model(), &LocalOptions::default()).unwrap();
+    let asked = asked(&engine);
+    let actor = Actor::new(engine, None, judge).unwrap();
+    let parts = read_parts(&model()).unwrap();
+    let network = Network::read(&parts.config, &parts.weights).unwrap();
+    let base = "tiny";
+    let rl = Rl { network: &network, base, actor: &actor, asked: &asked, n_learnt: 4, options };
+    let path = folder.join("run");
+    let trained = TrainFolder::open(&path, 1, &json!({})).unwrap();
+    let events = |metrics: &RlMetrics, _: &RlTiming| assert!(metrics.step < until, "killed");
+    let whole = catch_unwind(AssertUnwindSafe(|| {
+        rl.run(&trained, Activations::Keep, &events).unwrap();
+    }));
+    assert_eq!(whole.is_err(), until <= options.steps);
+    let log = fs::read_to_string(path.join(METRICS_FILE)).unwrap();
+    let metrics = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    Ran { metrics, folder: path }
+}
+
+fn mean(metrics: &[RlMetrics], of: impl Fn(&Measured) -> f64) -> f64 {
+    let measured: Vec<f64> = metrics.iter().filter_map(|m| m.overall.as_ref()).map(of).collect();
+    measured.iter().sum::<f64>() / measured.len() as f64
+}
+
+const TO_THE_END: usize = usize::MAX;
+
+#[track_caller]
+fn check_rises(options: &RlOptions) {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run(folder.path(), options, &judge(RewardRule::FBeta), TO_THE_END);
+    let reward = |metrics: &[RlMetrics]| mean(metrics, |measured| measured.reward);
+    let (first, last) = (reward(&ran.metrics[1..6]), reward(&ran.metrics[36..]));
+    assert!(first + 0.5 < last, "{:?}: {first} to {last}", options.algorithm);
+    let first = ran.metrics[1].overall.as_ref().unwrap();
+    assert_eq!(first.kl, Some(0.0), "nothing is learnt yet");
+    assert!(first.engine_kl.unwrap().abs() < 0.02, "{first:?}");
+    assert!(0.0 < ran.metrics[40].overall.as_ref().unwrap().kl.unwrap());
+    let judged = |metrics: &&RlMetrics| metrics.held_out.is_some();
+    let steps: Vec<usize> = ran.metrics.iter().filter(judged).map(|metrics| metrics.step).collect();
+    assert_eq!(steps, [0, 10, 20, 30, 40]);
+}
+
+#[test]
+fn rewards_rise_with_every_algorithm() {
+    check_rises(&options(Algorithm::Grpo));
+    check_rises(&options(Algorithm::Rloo));
+}
+
+#[test]
+fn rewards_rise_with_both_critics_which_learn_what_to_expect() {
+    check_rises(&options(Algorithm::Ppo));
+    let options = RlOptions { critic: CriticKind::Adapter, passes: 2, ..options(Algorithm::Ppo) };
+    check_rises(&options);
+    let folder = tempfile::tempdir().unwrap();
+    let critic_alone = RlOptions { critic_first: 40, rate: 1.0, ..options };
+    let generous = |idx, completion, ended| ScoredSample {
+        reward: 1.0,
+        ..judge(RewardRule::FBeta)(idx, completion, ended)
+    };
+    let ran = run(folder.path(), &critic_alone, &generous, TO_THE_END);
+    let of = |metrics: &RlMetrics| metrics.update.clone().unwrap().critic.unwrap();
+    let value_loss = |metrics: &[RlMetrics]| {
+        metrics.iter().map(|metrics| of(metrics).value_loss).sum::<f64>() / metrics.len() as f64
+    };
+    let (first, last) = (value_loss(&ran.metrics[1..6]), value_loss(&ran.metrics[36..]));
+    assert!(last < 0.1 * first, "{first} to {last}");
+    let last = ran.metrics[40].overall.as_ref().unwrap();
+    assert_eq!(last.kl, Some(0.0), "the policy was left alone");
+}
+
+#[test]
+fn any_hit_invites_longer_answers_than_their_share() {
+    let items = |rule| {
+        let folder = tempfile::tempdir().unwrap();
+        let ran = run(folder.path(), &options(Algorithm::Ppo), &judge(rule), TO_THE_END);
+        mean(&ran.metrics[31..], |measured| measured.items)
+    };
+    let (hit, f_beta) = (items(RewardRule::Hit), items(RewardRule::FBeta));
+    assert!(f_beta + 0.5 < hit, "{hit} items for hits, {f_beta} for their share");
+}
+
+#[test]
+fn a_killed_run_ends_with_the_bytes_of_an_unbroken_one() {
+    for critic in [CriticKind::Shared, CriticKind::Adapter] {
+        let options =
+            RlOptions { critic, steps: 7, save_every: 2, passes: 2, ..options(Algorithm::Ppo) };
+        let [whole, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let judge = judge(RewardRule::FBeta);
+        let wanted = run(whole.path(), &options, &judge, TO_THE_END);
+        run(killed.path(), &options, &judge, 1);
+        run(killed.path(), &options, &judge, 5);
+        let found = run(killed.path(), &options, &judge, TO_THE_END);
+        for file in ["metrics.jsonl", "adapter/adapter_model.safetensors"] {
+            let read = |ran: &Ran| fs::read(ran.folder.join(file)).unwrap();
+            assert!(read(&wanted) == read(&found), "{file}, {critic:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
+    let engine = LocalEngine::load(&model(), &LocalOptions::default()).unwrap();
+    let parts = read_parts(&model()).unwrap();
+    let network = Network::read(&parts.config, &parts.weights).unwrap();
+    let mut before = Adapter::fresh(&network, 2, 6.0, 8);
+    for (_, tensor) in before.tensors_mut() {
+        tensor.iter_mut().for_each(|number| *number += 0.1);
+    }
+    let mut merged = network;
+    merged.merge(&before);
+    let asked = asked(&engine);
+    let judge = judge(RewardRule::FBeta);
+    let actor = Actor::new(engine, Some(before), &judge).unwrap();
+    let options = RlOptions { steps: 3, ..options(Algorithm::Grpo) };
+    let folder = tempfile::tempdir().unwrap();
+    let trained = TrainFolder::open(&folder.path().join("run"), 1, &json!({})).unwrap();
+    let rl = Rl {
+        network: &merged,
+        base: "tiny",
+        actor: &actor,
+        asked: &asked,
+        n_learnt: 5,
+        options: &options,
+    };
+    let whole = rl.run(&trained, Activations::Keep, &|metrics, _| {
+        // The engine and the trainer are the same policy, or this would be far from 0.
+        let overall = metrics.overall.as_ref();
+        assert!(overall.is_none_or(|m| m.engine_kl.unwrap().abs() < 0.02), "{overall:?}");
+    });
+    let rank = whole.unwrap().layers[0][0].as_ref().unwrap().rank;
+    assert_eq!(rank, 6);
+}

@@ -1,0 +1,132 @@
+//! `sorft train rl` on a tiny model, and the report of its run.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::train::{Shop, tiny_model};
+
+/// Episodes whose prompts a tiny model has room for.
+fn write_episodes(shop: &Shop) {
+    shop.mine();
+    shop.done(&["train", "data", "instances.jsonl", "--repos", "repos", "--out", "all.jsonl"]);
+    let rows = shop.rows("all.jsonl").into_iter().enumerate().flat_map(|(idx, mut row)| {
+        let content = format!("where is number {idx}?");
+        row["episode"]["prompt"] = json!({ "messages": [{ "role": "user", "content": content }] });
+        row["split"] = json!("train");
+        let mut held_out = row.clone();
+        held_out["split"] = json!("holdout");
+        [row, held_out]
+    });
+    let lines: String = rows.map(|row| format!("{row}\n")).collect();
+    fs::write(shop.path("episodes.jsonl"), lines).unwrap();
+}
+
+const OPTIONS: [&str; 16] = [
+    "--steps",
+    "6",
+    "--critic-first",
+    "1",
+    "--prompts",
+    "4",
+    "--samples",
+    "2",
+    "--save-every",
+    "2",
+    "--max-answer-tokens",
+    "6",
+    "--rank",
+    "4",
+    "--rate",
+    "0.01",
+];
+
+fn arguments(out: &str) -> Vec<String> {
+    let model = tiny_model();
+    let command = ["train", "rl", "episodes.jsonl", "--model", &model, "--out", out];
+    [&command[..], &OPTIONS].concat().into_iter().map(ToOwned::to_owned).collect()
+}
+
+fn done(shop: &Shop, out: &str) -> Value {
+    let arguments = arguments(out);
+    shop.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_reinforcement_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
+    let shop = Shop::new();
+    write_episodes(&shop);
+    let whole = done(&shop, "whole");
+    assert_eq!(whole["steps"], 6);
+    assert!(whole["held_out"]["file"].is_array(), "{whole}");
+    let metrics = shop.rows("whole/metrics.jsonl");
+    assert_eq!(metrics.len(), 7);
+    assert_eq!(metrics[1]["overall"]["kl"], 0.0);
+    assert_eq!(metrics[1]["overall"]["completions"], 8);
+    assert!(metrics[1]["update"]["critic"]["value_loss"].is_number());
+
+    let mut n_kills = 0;
+    for n_lines in [1, 4] {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
+        command.env("HOME", shop.home.path()).env("SORFT_OFFLINE", "1").current_dir(&shop.home);
+        let mut run =
+            command.args(arguments("broken")).arg("-q").stdout(Stdio::null()).spawn().unwrap();
+        let lines = || {
+            let text = fs::read_to_string(shop.path("broken/metrics.jsonl")).unwrap_or_default();
+            text.lines().count()
+        };
+        while lines() < n_lines && run.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        n_kills += usize::from(run.try_wait().unwrap().is_none());
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    assert!(0 < n_kills, "every run was over before it could be killed");
+    done(&shop, "broken");
+    for file in ["metrics.jsonl", "adapter/adapter_model.safetensors"] {
+        let bytes = |run: &str| fs::read(shop.path(run).join(file)).unwrap();
+        assert!(bytes("broken") == bytes("whole"), "{file}");
+    }
+
+    let output = shop.sorft(&["report", "whole", "broken", "-o", "both.html"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = fs::read_to_string(shop.path("both.html")).unwrap();
+    for title in ["Reward, file stage", "Items answered", "Value loss", "Response tokens"] {
+        assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
+    }
+    assert!(page.contains("whole: file stage"), "answers over time");
+}
+
+#[test]
+fn reinforcement_tells_what_is_wrong_with_its_input() {
+    let shop = Shop::new();
+    write_episodes(&shop);
+    let check = |more: &[&str], wanted: &str| {
+        let arguments = arguments("run");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = shop.sorft(&[&arguments[..], more].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains(wanted), "{more:?}: {message}");
+    };
+    check(&["--max-prompt-tokens", "3"], "no episode of `episodes.jsonl` is left");
+    check(&["--adapter", "none"], "reading the adapter `none`");
+    let rows = fs::read_to_string(shop.path("episodes.jsonl")).unwrap();
+    fs::write(shop.path("episodes.jsonl"), rows.replace("me/shop", "pydicom/pydicom")).unwrap();
+    check(&[], "pydicom/pydicom");
+    let output = shop.sorft(&[
+        "train",
+        "rl",
+        "episodes.jsonl",
+        "--out",
+        "run",
+        "--algorithm",
+        "grpo",
+        "--samples",
+        "1",
+    ]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("leaves none to compare with"), "{message}");
+    assert!(!shop.path("run").exists());
+}
