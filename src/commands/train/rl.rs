@@ -40,7 +40,7 @@ use crate::train::sft::sequences::order;
 /// Reinforce a model on episodes: its completions earn the stages' rewards (PPO, GRPO, RLOO)
 ///
 /// A fresh adapter is trained on the model with the adapter that `--adapter` names, which is also
-/// the reference. Completions are drawn freely, so that the model learns the format, too. Killed
+/// the reference. Completions are drawn freely by default, so that the format is learnt, too. Killed
 /// at any moment, the same command goes on from the last checkpoint, and ends with the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -92,6 +92,10 @@ pub struct RlDataArgs {
     /// Tokens of a completion, where the stage allows more
     #[arg(long, value_name = "N")]
     pub max_answer_tokens: Option<usize>,
+    /// Hold the completions to the grammar of valid answers: what it forces teaches nothing, and
+    /// probabilities are those among what it allows
+    #[arg(long)]
+    pub constrained: bool,
     /// Held-out episodes of each stage whose greedy reward is told at every checkpoint
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub held_out: usize,
@@ -312,6 +316,7 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
         "adapter": args.adapter.as_deref().map(fingerprint).transpose()?,
         "prompts": request_hash(&asked_ids)?,
         "learnt": n_learnt,
+        "constrained": args.data.constrained,
         "reward": reward,
         "options": options,
     });
@@ -394,7 +399,8 @@ fn choose(args: &RlArgs, rows: Vec<EpisodeRow>, engine: &LocalEngine) -> anyhow:
             continue;
         }
         let (stage, prompt) = (row.stage, row.episode.prompt.clone());
-        let asked = Asked { stage, prompt, ids, max_tokens };
+        let grammar = args.data.constrained.then(|| row.episode.grammar());
+        let asked = Asked { stage, prompt, ids, grammar, max_tokens };
         match row.split {
             Some(Split::Holdout) => held_out.push((row, asked)),
             _ => learnt.push((row, asked)),

@@ -8,13 +8,14 @@ use anyhow::{Context as _, bail, ensure};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::grammar::Grammar;
 use crate::model::constraint::{Compiled, Constraint};
 use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::decoder::Ops;
 use crate::model::local::scheduler::{Job, Reply, Scheduler, Task};
 use crate::model::local::tokenizer::Tokenizer;
-use crate::model::token_trie::TokenTrie;
+use crate::model::token_trie::{TokenSet, TokenTrie};
 use crate::model::{Completion, EngineInfo, Event, Generate, Request};
 use crate::prompt::{CountTokens, Prompt};
 
@@ -55,6 +56,37 @@ impl LocalEngine {
             Reply::Adapted(result) => result,
             _ => bail!("the local engine answered something else"),
         }
+    }
+
+    /// What was allowed at each token of a completion that obeyed a grammar; `None` where the
+    /// grammar forced it.
+    ///
+    /// # Errors
+    ///
+    /// The tokens are no completion of at most `max_tokens` tokens by that grammar.
+    pub fn allowed(
+        &self,
+        grammar: &Grammar,
+        max_tokens: usize,
+        tokens: &[u32],
+    ) -> anyhow::Result<Vec<Option<Arc<TokenSet>>>> {
+        let compiled = Compiled::new(grammar, Arc::clone(&self.trie))?;
+        let mut constraint = Constraint::new(&compiled, max_tokens)?;
+        let encode = |text: &str| self.tokenizer.encode(text).unwrap_or_default();
+        let mut allowed = Vec::with_capacity(tokens.len());
+        while let Some(token) = tokens.get(allowed.len()) {
+            let forced = constraint.forced(&encode);
+            if forced.is_empty() {
+                allowed.push(Some(constraint.allowed()));
+                constraint.commit(*token)?;
+                continue;
+            }
+            for token in tokens[allowed.len()..].iter().take(forced.len()) {
+                allowed.push(None);
+                constraint.commit(*token)?;
+            }
+        }
+        Ok(allowed)
     }
 
     fn encode_checked(&self, prompt: &Prompt) -> anyhow::Result<Vec<u32>> {

@@ -32,6 +32,15 @@ pub struct Target {
     pub weight: f32,
 }
 
+/// What stands behind a prompt.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion<'a> {
+    pub tokens: &'a [u32],
+    /// Of each token, whether the model chose it.
+    pub is_drawn: &'a [bool],
+    pub weight: f32,
+}
+
 impl Batch {
     /// Adds a sequence, of which the tokens from `first_learnt` on are learnt with `weight`.
     pub fn push(&mut self, ids: &[u32], first_learnt: usize, weight: f32) {
@@ -44,25 +53,25 @@ impl Batch {
         self.targets.extend(learnt);
     }
 
-    /// Adds a prompt and its completions, whose tokens are all targets: completion by completion,
-    /// each with its weight.
+    /// Adds a prompt and its completions; targets are the tokens that are drawn, completion by
+    /// completion, each with its completion's weight.
     ///
     /// # Panics
     ///
     /// The prompt is empty, so that nothing predicts a completion's first token.
-    pub fn push_tree(&mut self, prompt: &[u32], completions: &[(&[u32], f32)]) {
+    pub fn push_tree<'a>(
+        &mut self,
+        prompt: &[u32],
+        completions: impl IntoIterator<Item = Completion<'a>>,
+    ) {
         assert!(!prompt.is_empty(), "a prompt before its completions");
         let stem = self.push_run(prompt, 0..0);
-        for (tokens, weight) in completions {
+        for Completion { tokens, is_drawn, weight } in completions {
             let Some((_, seen)) = tokens.split_last() else { continue };
             let rows = self.push_run(seen, stem.clone());
             let predicting = [stem.end - 1].into_iter().chain(rows);
-            let targets = predicting.zip(*tokens);
-            self.targets.extend(targets.map(|(row, &token)| Target {
-                row,
-                token,
-                weight: *weight,
-            }));
+            let drawn = predicting.zip(tokens).zip(is_drawn).filter(|(_, is_drawn)| **is_drawn);
+            self.targets.extend(drawn.map(|((row, &token), _)| Target { row, token, weight }));
         }
     }
 
@@ -103,12 +112,20 @@ mod tests {
     #[test]
     fn completions_stand_behind_their_prompt_and_their_last_token_is_only_predicted() {
         let mut batch = Batch::default();
-        batch.push_tree(&[1, 2], &[(&[3, 4, 5], 1.0), (&[6], 2.0), (&[7, 8], 3.0)]);
+        let completion = |tokens, is_drawn, weight| Completion { tokens, is_drawn, weight };
+        batch.push_tree(
+            &[1, 2],
+            [
+                completion(&[3, 4, 5], &[true, false, true], 1.0),
+                completion(&[6], &[true], 2.0),
+                completion(&[7, 8], &[true, true], 3.0),
+            ],
+        );
         assert_eq!(batch.ids, [1, 2, 3, 4, 7]);
         assert_eq!(batch.positions(), [0, 1, 2, 3, 2]);
         let targets: Vec<(usize, u32, f32)> =
             batch.targets.iter().map(|t| (t.row, t.token, t.weight)).collect();
-        let wanted = [(1, 3, 1.0), (2, 4, 1.0), (3, 5, 1.0), (1, 6, 2.0), (1, 7, 3.0), (4, 8, 3.0)];
+        let wanted = [(1, 3, 1.0), (3, 5, 1.0), (1, 6, 2.0), (1, 7, 3.0), (4, 8, 3.0)];
         assert_eq!(targets, wanted);
         let stem = Run { rows: 0..2, prefix: 0..0 };
         let runs = [2..4, 4..5].map(|rows| Run { rows, prefix: 0..2 });

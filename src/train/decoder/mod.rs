@@ -84,7 +84,6 @@ pub enum Activations {
 pub struct Trainer {
     buffers: Buffers,
     activations: Activations,
-    silent: Vec<u32>,
 }
 
 /// What a layer left behind for the backward pass.
@@ -95,13 +94,7 @@ enum Left {
 
 impl Trainer {
     pub fn new(activations: Activations) -> Self {
-        Self { buffers: Buffers::default(), activations, silent: Vec::new() }
-    }
-
-    /// One to whom these tokens are impossible, as they are to an engine that never writes them.
-    #[must_use]
-    pub fn never_writing(self, silent: Vec<u32>) -> Self {
-        Self { silent, ..self }
+        Self { buffers: Buffers::default(), activations }
     }
 
     /// The weighted sum of the targets' losses.
@@ -128,6 +121,7 @@ impl Trainer {
         batch: &Batch,
         top: impl FnOnce(Top<'_>) -> T,
     ) -> T {
+        self.buffers.begin(batch.ids.len());
         let step = network.step(batch);
         let mut x = network.embed(&batch.ids, &mut self.buffers);
         for (idx, layer) in network.layers.iter().enumerate() {
@@ -147,7 +141,6 @@ impl Trainer {
             d_hidden: None,
             output: network.output_matrix(),
             d_output: None,
-            silent: &self.silent,
             buffers: &mut self.buffers,
         });
         [x, hidden, normed].into_iter().for_each(|buffer| self.buffers.give(buffer));
@@ -165,6 +158,7 @@ impl Trainer {
         gradients: &mut Gradients,
     ) -> T {
         let buffers = &mut self.buffers;
+        buffers.begin(batch.ids.len());
         let width = network.shape.hidden;
         let step = network.step(batch);
         let adapted = |idx: usize| Adapted {
@@ -197,7 +191,6 @@ impl Trainer {
             d_hidden: Some(&mut d_normed),
             output: network.output_matrix(),
             d_output: full.as_mut().map(|full| full.output_matrix_mut()),
-            silent: &self.silent,
             buffers,
         });
         let mut d_hidden = normed;

@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::train::decoder::batch::Completion;
 use crate::train::decoder::linear::Linear;
 
 /// What the three families have of their own.
@@ -189,7 +190,15 @@ fn completions_of_one_prompt_learn_as_separate_sequences_do() {
     let mut trainer = Trainer::new(Activations::Keep);
     let mut tree = Batch::default();
     tree.push(&ids[30..40], 3, 0.4);
-    tree.push_tree(prompt, &[0, 1, 2].map(|idx| (completions[idx], weights[idx])));
+    let all_drawn = [true; 80];
+    tree.push_tree(
+        prompt,
+        [0, 1, 2].map(|idx| Completion {
+            tokens: completions[idx],
+            is_drawn: &all_drawn[..completions[idx].len()],
+            weight: weights[idx],
+        }),
+    );
     let mut together = Gradients::Full(Box::new(network.zeros_like()));
     let loss = trainer.step(&network, None, &tree, &mut together);
     let mut apart = Gradients::Full(Box::new(network.zeros_like()));

@@ -22,8 +22,6 @@ pub struct Top<'a> {
     pub(super) output: &'a [f32],
     /// Where the gradients of `output` are added.
     pub(super) d_output: Option<&'a mut [f32]>,
-    /// Tokens that are impossible.
-    pub(super) silent: &'a [u32],
     pub(super) buffers: &'a mut Buffers,
 }
 
@@ -45,16 +43,19 @@ pub struct Loss {
 
 /// Cross-entropy: the weighted sum of `−ln p(token)`.
 pub fn imitate(top: Top<'_>) -> f64 {
-    top.predict(&|_, predicted| Loss { value: -predicted.logprob, slope: -1.0 }).0
+    let loss = |_: usize, predicted: Predicted| Loss { value: -predicted.logprob, slope: -1.0 };
+    top.predict(&loss, &|_, _| ()).0
 }
 
 impl Top<'_> {
     /// The weighted sum of losses of the targets' log-probabilities, and what was predicted.
     ///
-    /// `loss` is asked once for each target, by its index, on any thread.
+    /// `loss` is asked once for each target, by its index, on any thread; so is `mask`, which may
+    /// lower logits of tokens that are impossible there.
     pub fn predict(
         mut self,
         loss: &(dyn Fn(usize, Predicted) -> Loss + Sync),
+        mask: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) -> (f64, Vec<Predicted>) {
         let width = self.width;
         let n_vocab = self.output.len() / width;
@@ -65,12 +66,13 @@ impl Top<'_> {
             let first = chunk_idx * ROWS;
             let in_chunk = first * width..(first + targets.len()) * width;
             let rows = View::new(&self.hidden[in_chunk.clone()], width);
-            let mut logits = self.buffers.take(targets.len() * n_vocab);
+            let mut logits = std::mem::take(&mut self.buffers.logits);
+            logits.resize(targets.len() * n_vocab, 0.0);
             product(&mut logits, Into::Overwrite, rows, output.t(), 1.0, Threads::All);
             let each = logits.par_chunks_exact_mut(n_vocab).zip(targets).enumerate();
             let judged: Vec<(f64, Predicted)> = each
                 .map(|(idx, (logits, target))| {
-                    silence(logits, self.silent);
+                    mask(first + idx, logits);
                     differentiate(logits, target, &|predicted| loss(first + idx, predicted))
                 })
                 .collect();
@@ -84,16 +86,27 @@ impl Top<'_> {
             if let Some(d_output) = &mut self.d_output {
                 product(d_output, Into::Add, d_logits.t(), rows, 1.0, Threads::All);
             }
-            self.buffers.give(logits);
+            self.buffers.logits = logits;
         }
         (sum, all)
     }
 }
 
-/// Makes tokens so unlikely that no sum notices them.
-fn silence(logits: &mut [f32], silent: &[u32]) {
+/// Makes some tokens so unlikely that no sum notices them.
+pub fn silence(logits: &mut [f32], silent: &[u32]) {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     silent.iter().for_each(|id| logits[*id as usize] = max - 100.0);
+}
+
+/// Leaves the tokens that are allowed; the others become so unlikely that no sum notices them.
+pub fn allow(logits: &mut [f32], is_allowed: impl Fn(u32) -> bool) {
+    let of = |(id, logit): (usize, &f32)| is_allowed(id as u32).then_some(*logit);
+    let max = logits.iter().enumerate().filter_map(of).fold(f32::NEG_INFINITY, f32::max);
+    for (id, logit) in logits.iter_mut().enumerate() {
+        if !is_allowed(id as u32) {
+            *logit = max - 100.0;
+        }
+    }
 }
 
 /// The weighted loss of one row, whose logits become their gradients.
@@ -132,9 +145,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silent_tokens_have_neither_probability_nor_gradient() {
+    fn tokens_that_are_not_allowed_have_neither_probability_nor_gradient() {
         let mut logits = [0.0, 5.0, 0.0];
-        silence(&mut logits, &[1]);
+        allow(&mut logits, |id| id != 1);
         let target = Target { row: 0, token: 2, weight: 1.0 };
         let loss = |p: Predicted| Loss { value: -p.logprob, slope: -1.0 };
         let (loss, predicted) = differentiate(&mut logits, &target, &loss);

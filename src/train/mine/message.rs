@@ -28,6 +28,7 @@ pub(super) struct MessageRules {
     phrase: Regex,
     reference: Regex,
     label: Regex,
+    empty_block: Regex,
     empty_brackets: Regex,
     loose_end: Regex,
 }
@@ -40,7 +41,8 @@ impl MessageRules {
         let verbs = r"(?:fix(?:es|ed|ing)?|close[sd]?|closing|resolve[sd]?|resolving)";
         let also =
             r"(?:ref|refs|references?|see(?:\s+also)?|part\s+of|related(?:\s+to)?|addresses)";
-        let trailers = "signed-off-by|co-authored-by|cc|refs?|pr-url|issues?|tickets?|bug";
+        let trailers = "signed-off-by|co-authored-by|refs?|pr-url|issues?|tickets?|bug";
+        let kinds = "feat|features?|fix(?:es|ed)?|bug(?:s|fix)?|hotfix|chores?|docs?|tests?|refactor|perf|style|build|ci|misc|wip|revert|patch|minor|major|pr|mrg|merge";
         Ok(Self {
             closes: Regex::new(&format!(
                 r"(?i)\b{verbs}\b:?\s+(?:(?:issues?|bugs?|tickets?)\s+)?({REFERENCE}(?:(?:\s*,\s*|\s+and\s+|\s*&\s*){REFERENCE})*)"
@@ -60,6 +62,10 @@ impl MessageRules {
                     | \*\*[^*]+\*\*:?                            # the same in bold
                     | (?:summary|description|changes|motivation|context|checklist|notes?)\s*:?
                     | (?:{trailers}|[\w-]+-(?:by|id|link|hash|to|url|from))\s*:.*
+                    | cc\s*:?\s.*@.*
+                    | a\ few\ sentences\ describing\b.*          # a template that was left
+                    | .*\b(?:auto\ fixes\ from\ pre-commit|for\ more\ information,\ see\ https?://).*
+                    | \W*\bgenerated\ (?:with|by)\b.*
                     | \(cherry\ picked\ from\ commit.*
                     | [-_=*]{{3,}}
                     | \*\s.*                                     # a commit that was squashed
@@ -71,9 +77,11 @@ impl MessageRules {
                 r"(?i)[(\[]?\b(?:{verbs}|{also})\b:?\s+(?:(?:issues?|bugs?|tickets?|pull requests?|pr)\s+)?{REFERENCE}(?:(?:\s*,\s*|\s+and\s+|\s*&\s*){REFERENCE})*[)\]]?\.?(?:\s+(?:--|—|-)\s+)?"
             ))?,
             reference: Regex::new(&format!(r"(?i){REFERENCE}"))?,
-            label: Regex::new(
-                r"^\s*(?:\[[^\]\n]{1,40}\]:?|[\w./*-]{1,30}(?:\([^)\n]*\))?!?:(?:\s|$)|#?\d{2,6}(?:\s*[:-])?\s)\s*",
-            )?,
+            // A component that is named before the text says where the problem is.
+            label: Regex::new(&format!(
+                r"(?i)^\s*(?:\[(?:{kinds})\]:?|(?:{kinds})(?:\([^)\n]*\))?!?:(?:\s|$)|#?\d{{2,6}}(?:\s*[:-])?\s)\s*"
+            ))?,
+            empty_block: Regex::new(r"(?m)^\s*```\w*\n\s*```\s*$\n?")?,
             empty_brackets: Regex::new(r"\(\s*[,;]*\s*\)|\[\s*\]")?,
             loose_end: Regex::new(
                 r"(?i)(?:\s+(?:in|by|of|from|with|at|for|on|to|and|see))?[\s,]*\s([.,;:]|$)",
@@ -92,7 +100,9 @@ impl MessageRules {
             }
         }
         let title = message.lines().next().unwrap_or_default();
-        if self.closes.is_match(message) {
+        // Housekeeping may close an issue, too.
+        let is_chore = self.chore.is_match(title) && !self.fix.is_match(title);
+        if self.closes.is_match(message) && !is_chore {
             Some(Claim::Closes(numbers.into_iter().collect()))
         } else if self.pull_request.is_match(message) {
             Some(Claim::PullRequest)
@@ -147,8 +157,8 @@ impl MessageRules {
                 text.push('\n');
             }
         }
-        text.truncate(text.trim_end().len());
-        text
+        let text = self.empty_block.replace_all(&text, "");
+        text.trim_end().to_owned()
     }
 
     fn without_references(&self, line: &str) -> String {
@@ -212,10 +222,10 @@ mod tests {
     #[test]
     fn labels_templates_boxes_and_squash_lists_go() {
         check(
-            "[core] outputs: 6048 don't lose `x`\n\nResolves: #1\n\n### Description\nIt is lost.\n\n<!--- Put\nan x --->\n- [x] New tests added to cover\nthe changes: `x -f\n--net`.\n- [ ] Docs\n\n* wip\n* fix lint\n\n---------\n\nSigned-off-by: A <a>\n",
+            "fix(core)!: 6048 [core] outputs: don't lose `x`\n\nResolves: #1\n\n### Description\nIt is lost.\n\n<!--- Put\nan x --->\n- [x] New tests added to cover\nthe changes: `x -f\n--net`.\n- [ ] Docs\n\n* wip\n* fix lint\n\n---------\n\nSigned-off-by: A <a>\n",
             expect![[r#"
                 Some(Closes([1]))
-                don't lose `x`
+                [core] outputs: don't lose `x`
 
                 It is lost.
             "#]],
@@ -248,6 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn bots_templates_and_emptied_blocks_go_and_what_looks_like_a_copy_stays() {
+        check(
+            "Fix the cart\n\nA few sentences describing the changes.\ncc: command not found\ncc: @somebody\n```py\n    return total\n```\nIt ends.\nfor more information, see https://x.y\n",
+            expect![[r#"
+                Some(Fix)
+                Fix the cart
+
+                cc: command not found
+                It ends.
+            "#]],
+        );
+    }
+
+    #[test]
     fn what_reads_like_no_fix_is_none() {
         for message in [
             "Add a feature (#12)",
@@ -256,6 +280,7 @@ mod tests {
             "Bump a from 1 to 2",
             "Fix flaky tests",
             "See #3",
+            "Update the changelog\n\nFixes #3",
         ] {
             assert_eq!(MessageRules::new().unwrap().claim(message), None, "{message}");
         }

@@ -43,16 +43,14 @@ const OTHER_FILES: &[&str] = &[
     "_version.py",
     "version.py",
     "__version__.py",
-    "tasks.py",
-    "fabfile.py",
-    "dodo.py",
-    "runtests.py",
     "build.rs",
-    "build.py",
     "gulpfile.js",
     "Gruntfile.js",
     "Rakefile",
 ];
+
+/// The same, at the top of a repository only: packages have modules of these names too.
+const OTHER_TOP_FILES: &[&str] = &["build.py", "tasks.py", "fabfile.py", "dodo.py", "runtests.py"];
 
 pub(super) fn role(path: &RepoPath, tests: &TestRule) -> Role {
     if tests.is_test(path) {
@@ -62,6 +60,7 @@ pub(super) fn role(path: &RepoPath, tests: &TestRule) -> Role {
     let mut folders = path.parent().unwrap_or_default().split('/');
     let is_other = language::of_path(path).is_none()
         || OTHER_FILES.contains(&name)
+        || path.parent().is_none() && OTHER_TOP_FILES.contains(&name)
         || name.ends_with(".gemspec")
         || name.contains(".config.")
         || OTHER_TOP_FOLDERS.contains(&folders.clone().next().unwrap_or_default())
@@ -84,6 +83,8 @@ mod tests {
             ("test-data/unit/check-x.test", Role::Test),
             ("setup.py", Role::Other),
             ("pkg/_version.py", Role::Other),
+            ("build.py", Role::Other),
+            ("mypy/build.py", Role::Source),
             ("docs/conf.py", Role::Other),
             ("pkg/_vendor/six.py", Role::Other),
             ("scripts/release.py", Role::Other),

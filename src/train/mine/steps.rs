@@ -11,6 +11,9 @@ use crate::train::mine::names::{PatchNames, identifiers};
 /// Lines of a test that are shown.
 const MAX_LINES: usize = 15;
 
+/// Of a test that is longer, the first ones that are shown.
+const MAX_FIRST: usize = 4;
+
 /// The first added test that names no file and no symbol of the solution.
 pub(super) fn steps(
     tests: &[FileChange],
@@ -78,15 +81,24 @@ fn added_tests(file: &GoldFile) -> Vec<String> {
                 tests.push(Vec::new());
                 is_open = true;
             }
-            if let Some(test) = tests.last_mut().filter(|_| is_open)
-                && test.len() < MAX_LINES
-            {
+            if let Some(test) = tests.last_mut().filter(|_| is_open) {
                 test.push(line);
             }
         }
     }
-    let text = |test: Vec<&str>| test.join("\n").trim_end().to_owned();
-    tests.into_iter().map(text).filter(|test| 1 < test.lines().count()).collect()
+    tests.into_iter().map(shortened).filter(|test| 1 < test.lines().count()).collect()
+}
+
+/// The first lines of a long test, and more of its last: what is expected stands there.
+fn shortened(mut test: Vec<&str>) -> String {
+    while test.last().is_some_and(|line| line.trim().is_empty()) {
+        test.pop();
+    }
+    if test.len() <= MAX_LINES {
+        return test.join("\n");
+    }
+    let last = &test[test.len() - (MAX_LINES - MAX_FIRST - 1)..];
+    [&test[..MAX_FIRST], &["    ..."], last].concat().join("\n")
 }
 
 fn begins_test(line: &str) -> bool {
@@ -142,5 +154,10 @@ mod tests {
         let tests = [change("tests/test_a.py", "", &format!("def test_a():\n{body}"))];
         let found = steps(&tests, &[], &PatchNames::default()).unwrap();
         assert_eq!(found.lines().count(), MAX_LINES);
+        assert!(found.starts_with("def test_a():\n    x0 = 1\n"), "{found}");
+        assert!(
+            found.ends_with("    x28 = 1\n    x29 = 1"),
+            "what it expects stands last: {found}"
+        );
     }
 }

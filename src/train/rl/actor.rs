@@ -1,10 +1,14 @@
 //! Completions of the policy as it is, by the engine that also serves inference.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::grammar::Grammar;
 use crate::model::local::engine::LocalEngine;
+use crate::model::token_trie::TokenSet;
 use crate::model::{Finish, Generate, Request, Sampling, Variety};
 use crate::prompt::Prompt;
 use crate::search_replace::fence::{Ended, last_block};
@@ -19,6 +23,8 @@ pub struct Asked {
     pub prompt: Prompt,
     /// The prompt as the network reads it.
     pub ids: Vec<u32>,
+    /// The completions that are allowed; `None`: the policy writes what it likes.
+    pub grammar: Option<Grammar>,
     /// Tokens of a completion.
     pub max_tokens: usize,
 }
@@ -28,7 +34,11 @@ pub struct Asked {
 pub struct Acted {
     /// The one that ends the turn included.
     pub tokens: Vec<u32>,
-    /// The engine's own log-probability of all of them.
+    /// Of each token, whether the policy chose it; a grammar forces others.
+    pub is_drawn: Vec<bool>,
+    /// Of each drawn token, what else it could have been; empty where that is all tokens.
+    pub allowed: Vec<Arc<TokenSet>>,
+    /// The engine's own log-probability of all that are drawn.
     pub engine_logprob: f64,
     pub judged: ScoredSample,
     /// Tokens before the answer's block.
@@ -113,7 +123,7 @@ impl<'a> Actor<'a> {
                 stop: Vec::new(),
                 variety: Variety::Independent,
             },
-            grammar: None,
+            grammar: asked.grammar.clone(),
             seed,
         };
         let completions = self.engine.generate(&request, &|_| {}).await?;
@@ -125,7 +135,17 @@ impl<'a> Actor<'a> {
             };
             let text = completion.text().into_owned();
             let thought_tokens = self.engine.tokenizer().encode(thought(&text))?.len();
+            let steps = match &asked.grammar {
+                Some(grammar) => {
+                    self.engine.allowed(grammar, asked.max_tokens, &completion.tokens)?
+                }
+                None => Vec::new(),
+            };
+            let mut is_drawn: Vec<bool> = steps.iter().map(Option::is_some).collect();
+            is_drawn.resize(completion.tokens.len(), true);
             Ok(Acted {
+                is_drawn,
+                allowed: steps.into_iter().flatten().collect(),
                 engine_logprob: completion.logprob.unwrap_or(f64::NAN),
                 tokens: completion.tokens,
                 judged: (self.judge)(idx, text, ended),

@@ -40,7 +40,7 @@ pub fn divergence(track: &Track) -> impl Iterator<Item = f64> + '_ {
     track.old.iter().zip(&track.reference).map(|(old, reference)| k1(old.logprob, *reference))
 }
 
-/// The reward stands at the last token; every token pays for its divergence.
+/// The reward stands at the last drawn token; every drawn token pays for its divergence.
 fn expect(track: &mut Track, options: &RlOptions) {
     let mut rewards: Vec<f64> = divergence(track).map(|kl| -options.kl * kl).collect();
     let reward = track.reward();
@@ -54,7 +54,7 @@ fn expect(track: &mut Track, options: &RlOptions) {
 
 fn spread(group: &mut Group, advantages: &[f64]) {
     for (track, advantage) in group.tracks.iter_mut().zip(advantages) {
-        track.advantages = vec![*advantage; track.n_tokens()];
+        track.advantages = vec![*advantage; track.n_drawn()];
     }
 }
 

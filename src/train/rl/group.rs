@@ -1,9 +1,11 @@
 //! The completions of a step, token by token, and how they stand side by side in a batch.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::train::decoder::batch::Batch;
-use crate::train::decoder::top::Predicted;
+use crate::model::token_trie::TokenSet;
+use crate::train::decoder::batch::{Batch, Completion};
+use crate::train::decoder::top::{Predicted, allow, silence};
 use crate::train::rl::actor::{Acted, Asked};
 
 /// The completions of one prompt.
@@ -14,7 +16,7 @@ pub struct Group {
     pub tracks: Vec<Track>,
 }
 
-/// A completion, with what is known of each of its tokens.
+/// A completion, with what is known of each of its drawn tokens.
 #[derive(Debug, Clone)]
 pub struct Track {
     pub acted: Acted,
@@ -48,6 +50,11 @@ impl Track {
 
     pub fn n_tokens(&self) -> usize {
         self.acted.tokens.len()
+    }
+
+    /// Tokens that the policy chose: those that have losses and advantages.
+    pub fn n_drawn(&self) -> usize {
+        self.acted.is_drawn.iter().filter(|is_drawn| **is_drawn).count()
     }
 }
 
@@ -85,21 +92,21 @@ pub fn packs(groups: &[Group], asked: &[Asked], max_tokens: usize) -> Vec<Range<
     packs
 }
 
-/// Groups side by side; the targets are the tokens of all their tracks, in order.
+/// Groups side by side; the targets are the drawn tokens of all their tracks, in order.
 pub fn batch(groups: &[Group], asked: &[Asked], weight: impl Fn(&Track) -> f64) -> Batch {
     let mut batch = Batch::default();
     for group in groups {
-        let completions: Vec<(&[u32], f32)> = group
-            .tracks
-            .iter()
-            .map(|track| (&track.acted.tokens[..], weight(track) as f32))
-            .collect();
-        batch.push_tree(&asked[group.prompt].ids, &completions);
+        let completions = group.tracks.iter().map(|track| Completion {
+            tokens: &track.acted.tokens,
+            is_drawn: &track.acted.is_drawn,
+            weight: weight(track) as f32,
+        });
+        batch.push_tree(&asked[group.prompt].ids, completions);
     }
     batch
 }
 
-/// Numbers of all tracks' tokens, in the order of a batch's targets.
+/// Numbers of all tracks' drawn tokens, in the order of a batch's targets.
 pub fn in_order(groups: &[Group], of: impl Fn(&Track) -> &[f64]) -> Vec<f64> {
     groups.iter().flat_map(|group| &group.tracks).flat_map(|track| of(track).to_vec()).collect()
 }
@@ -108,7 +115,29 @@ pub fn in_order(groups: &[Group], of: impl Fn(&Track) -> &[f64]) -> Vec<f64> {
 pub fn hand_out<T>(groups: &mut [Group], all: Vec<T>, mut give: impl FnMut(&mut Track, Vec<T>)) {
     let mut all = all.into_iter();
     for track in groups.iter_mut().flat_map(|group| &mut group.tracks) {
-        let of_track = all.by_ref().take(track.n_tokens()).collect();
+        let of_track = all.by_ref().take(track.n_drawn()).collect();
         give(track, of_track);
+    }
+}
+
+/// What else each target could have been: of a step without a grammar, all that is not silent.
+pub struct Masks<'a> {
+    silent: &'a [u32],
+    allowed: Vec<Arc<TokenSet>>,
+}
+
+impl<'a> Masks<'a> {
+    pub fn new(groups: &[Group], silent: &'a [u32]) -> Self {
+        let tracks = groups.iter().flat_map(|group| &group.tracks);
+        let allowed = tracks.flat_map(|track| &track.acted.allowed).cloned().collect();
+        Self { silent, allowed }
+    }
+
+    /// Lowers the logits of what target `idx` could not have been.
+    pub fn apply(&self, idx: usize, logits: &mut [f32]) {
+        match self.allowed.get(idx) {
+            Some(allowed) => allow(logits, |id| allowed.contains(id)),
+            None => silence(logits, self.silent),
+        }
     }
 }

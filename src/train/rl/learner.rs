@@ -10,7 +10,7 @@ use crate::train::rl::actor::Asked;
 use crate::train::rl::arithmetic::{k3, policy_loss, value_loss};
 use crate::train::rl::credit::assign;
 use crate::train::rl::critic::{Critic, ValueHead};
-use crate::train::rl::group::{Group, Track, batch, hand_out, in_order, packs};
+use crate::train::rl::group::{Group, Masks, Track, batch, hand_out, in_order, packs};
 use crate::train::rl::metrics::{CriticUpdate, Update};
 use crate::train::rl::options::{Algorithm, RATE_FLOOR, RlOptions};
 use crate::train::rl::{At, RlState};
@@ -20,6 +20,8 @@ pub struct Learner<'a> {
     network: &'a Network,
     asked: &'a [Asked],
     options: &'a RlOptions,
+    /// Tokens that the engine never writes.
+    silent: Vec<u32>,
     trainer: Trainer,
     policy: Gradients,
     critic: Option<CriticGradients>,
@@ -43,8 +45,8 @@ impl<'a> Learner<'a> {
             adapter: critic.adapter.as_ref().map(zeros),
             head: critic.head.zeros_like(),
         });
-        let trainer = Trainer::new(activations).never_writing(silent);
-        Self { network, asked, options, trainer, policy: zeros(&at.adapter), critic }
+        let trainer = Trainer::new(activations);
+        Self { network, asked, options, silent, trainer, policy: zeros(&at.adapter), critic }
     }
 
     /// Learns from groups, and tells how many rows went through the network forward and back.
@@ -93,10 +95,12 @@ impl<'a> Learner<'a> {
         let (network, asked) = (self.network, self.asked);
         let critic = at.beside.as_ref();
         let shared = critic.filter(|critic| critic.adapter.is_none());
-        let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default()).1;
         for pack in packs(groups, asked, self.options.pack_tokens) {
             let groups = &mut groups[pack];
             let batch = batch(groups, asked, |_| 1.0);
+            let masks = Masks::new(groups, &self.silent);
+            let mask = |idx: usize, logits: &mut [f32]| masks.apply(idx, logits);
+            let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default(), &mask).1;
             let (old, values) = self.trainer.look(network, Some(&at.adapter), &batch, |top| {
                 let values = shared.map(|critic| critic.head.values(&top));
                 (logprobs(top), values)
@@ -134,12 +138,12 @@ impl<'a> Learner<'a> {
         }
         let tracks = groups.iter().flat_map(|group| &group.tracks);
         let n_tracks = tracks.clone().count() as f64;
-        let n_tokens: usize = tracks.map(Track::n_tokens).sum();
-        let n_tokens = n_tokens as f64;
+        let n_tokens: usize = tracks.map(Track::n_drawn).sum();
+        let n_tokens = n_tokens.max(1) as f64;
         // GRPO's mean is one over completions, that of the others one over tokens.
         let algorithm = self.options.algorithm;
         let weight = |track: &Track| match algorithm {
-            Algorithm::Grpo => 1.0 / (n_tracks * track.n_tokens() as f64),
+            Algorithm::Grpo => 1.0 / (n_tracks * track.n_drawn().max(1) as f64),
             Algorithm::Ppo | Algorithm::Rloo => 1.0 / n_tokens,
         };
         let (mut policy_sum, mut value_sum, mut n_clipped, mut n_rows) = (0.0, 0.0, 0, 0);
@@ -148,6 +152,7 @@ impl<'a> Learner<'a> {
             let batch = batch(groups, self.asked, weight);
             let policy = PolicyLoss::new(groups, self.options);
             let values = ValueLoss::new(groups, self.options.value_clip);
+            let masks = Masks::new(groups, &self.silent);
             let critic = at.beside.as_ref().zip(self.critic.as_mut());
             let mut shared = None;
             if let Some((critic, gradients)) = critic {
@@ -172,7 +177,8 @@ impl<'a> Learner<'a> {
             if is_policy_taught {
                 let learnt = |mut top: Top<'_>| {
                     let value_sum = head(&mut top).unwrap_or(0.0);
-                    (top.predict(&|idx, predicted| policy.at(idx, predicted).0), value_sum)
+                    let loss = |idx, predicted| policy.at(idx, predicted).0;
+                    (top.predict(&loss, &|idx, logits| masks.apply(idx, logits)), value_sum)
                 };
                 let adapter = Some(&at.adapter);
                 let ((sum, predicted), more) =

@@ -116,7 +116,7 @@ impl Measured {
         }
         // Groups that teach nothing are not looked at.
         let seen = tracks.iter().copied().filter(|track| !track.old.is_empty());
-        let n_seen: usize = seen.clone().map(Track::n_tokens).sum();
+        let n_seen: usize = seen.clone().map(Track::n_drawn).sum();
         let mean_of_tokens = |sum: f64| (0 < n_seen).then(|| sum / n_seen as f64);
         let own = |track: &Track| track.old.iter().map(|old| old.logprob).sum::<f64>();
         Self {

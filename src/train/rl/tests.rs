@@ -3,10 +3,12 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Mutex;
 
 use serde_json::json;
 
 use super::*;
+use crate::grammar::{Grammar, Node};
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::load::{LocalOptions, read_parts};
 use crate::prompt::{Message, Prompt, Role};
@@ -53,7 +55,7 @@ fn asked(engine: &LocalEngine) -> Vec<Asked> {
         let prompt = Prompt { messages: vec![Message { role: Role::User, content }] };
         let ids = engine.encode(&prompt).unwrap();
         let stage = if idx % 2 == 0 { StageKind::File } else { StageKind::Function };
-        Asked { stage, prompt, ids, max_tokens: 8 }
+        Asked { stage, prompt, ids, grammar: None, max_tokens: 8 }
     };
     ["where is it?", "which one", "a b c", "so", "where is it?"]
         .into_iter()
@@ -214,4 +216,43 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
     });
     let rank = whole.unwrap().layers[0][0].as_ref().unwrap().rank;
     assert_eq!(rank, 6);
+}
+
+#[test]
+fn a_grammar_s_completions_have_the_engine_s_probabilities_and_nothing_of_what_it_forces() {
+    let engine = LocalEngine::load(&model(), &LocalOptions::default()).unwrap();
+    let text = |text: &str| Node::Text(text.to_owned());
+    let letters = ["e", "a", "x"].map(text);
+    let start = Node::Sequence(vec![text("the "), Node::Choice(letters.into()), text("nd")]);
+    let grammar = Grammar { start, rules: BTreeMap::new() };
+    let mut asked = asked(&engine);
+    for asked in &mut asked {
+        asked.grammar = Some(grammar.clone());
+        asked.max_tokens = 20;
+    }
+    let parts = read_parts(&model()).unwrap();
+    let network = Network::read(&parts.config, &parts.weights).unwrap();
+    let judge = |_: usize, completion: String, _: Ended| {
+        let reward = f64::from(u8::from(completion == "the end"));
+        ScoredSample { completion, rejection: None, score: None, reward }
+    };
+    let actor = Actor::new(engine, None, &judge).unwrap();
+    let options = options(Algorithm::Grpo);
+    let folder = tempfile::tempdir().unwrap();
+    let trained = TrainFolder::open(&folder.path().join("run"), 1, &json!({})).unwrap();
+    let (asked, options) = (&asked, &options);
+    let rl = Rl { network: &network, base: "tiny", actor: &actor, asked, n_learnt: 5, options };
+    let rewards = Mutex::new(Vec::new());
+    rl.run(&trained, Activations::Keep, &|metrics, _| {
+        let Some(overall) = &metrics.overall else { return };
+        // Of three letters, one is chosen: by the trainer's numbers as by the engine's.
+        assert!(overall.entropy.is_none_or(|entropy| entropy < 3.0_f64.ln() + 1e-3), "{overall:?}");
+        assert!(overall.engine_kl.is_none_or(|kl| kl.abs() < 0.05), "{overall:?}");
+        rewards.lock().unwrap().push(overall.reward);
+    })
+    .unwrap();
+    let rewards = rewards.into_inner().unwrap();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&rewards[..3]), mean(&rewards[37..]));
+    assert!(first < 0.9 && 0.95 < last, "{first} to {last}");
 }
