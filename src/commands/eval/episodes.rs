@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::commands::Outcome;
 use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
-use crate::commands::output::{write_json, write_stdout};
+use crate::commands::output::{note, write_json, write_stdout};
 use crate::commands::settings::{Surroundings, engine_flags};
 use crate::commands::train::asking::{Asking, OfEpisode};
 use crate::commands::train::{parse_stage, temperature};
@@ -154,6 +154,18 @@ pub(super) fn compare(first: &Path, second: &Path, format: TableFormat) -> anyho
         first.display(),
         second.display()
     );
+    for (path, rows, others) in
+        [(first, &first_rows, &second_rows), (second, &second_rows, &first_rows)]
+    {
+        let known: BTreeSet<(&str, StageKind)> = others.iter().map(OfEpisode::episode).collect();
+        let n_alone = rows.iter().filter(|row| !known.contains(&row.episode())).count();
+        if 0 < n_alone {
+            note(&format!(
+                "{n_alone} episodes of `{}` are not in the other file and are left out",
+                path.display()
+            ));
+        }
+    }
     let names = [answerers(&first_rows), answerers(&second_rows)];
     match format.style() {
         Some(style) => {
