@@ -1,6 +1,6 @@
 //! Training runs as curves, tables and answers over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -34,6 +34,12 @@ pub fn training(folders: &[&Path]) -> anyhow::Result<Training> {
         };
         let name = folder.file_name().unwrap_or(folder.as_os_str());
         runs.push((name.to_string_lossy().into_owned(), asked, logs));
+    }
+    let are_unique =
+        runs.iter().map(|(name, ..)| name).collect::<BTreeSet<_>>().len() == runs.len();
+    if !are_unique {
+        let paths = runs.iter_mut().zip(folders);
+        paths.for_each(|((name, ..), folder)| *name = folder.display().to_string());
     }
     let names: Vec<String> = runs.iter().map(|(name, ..)| name.clone()).collect();
     let mut plots = Vec::new();
@@ -76,24 +82,29 @@ pub fn training(folders: &[&Path]) -> anyhow::Result<Training> {
         let title = format!("Greedy reward of held-out prompts, {} stage", stage.name());
         add(&title, &|logs| rl(logs, |m| Some(m.held_out.as_ref()?.get(&stage)?.reward)));
     }
-    let of_update: [Named<Update>; 6] = [
-        ("Policy loss", |u| Some(u.policy_loss)),
+    let of_update: [Named<Update>; 7] = [
+        ("Policy loss", |u| Some(u.policy.as_ref()?.loss)),
         ("Value loss", |u| Some(u.critic.as_ref()?.value_loss)),
         ("Explained variance of values", |u| Some(u.critic.as_ref()?.explained_variance)),
-        ("Clipped share of tokens", |u| Some(u.clip_fraction)),
-        ("Norm of the policy's gradients", |u| Some(u.norm)),
-        ("Learning rate", |u| Some(u.rate)),
+        ("Clipped share of tokens", |u| Some(u.policy.as_ref()?.clip_fraction)),
+        ("Norm of the policy's gradients", |u| Some(u.policy.as_ref()?.norm)),
+        ("Norm of the critic's gradients", |u| Some(u.critic.as_ref()?.norm)),
+        ("Learning rate of the policy", |u| Some(u.policy.as_ref()?.rate)),
     ];
     for (title, of) in of_update {
         add(title, &|logs| rl(logs, |m| of(m.update.as_ref()?)));
     }
+    add("Prompts whose completions all earned the same", &|logs| {
+        rl(logs, |m| m.overall.as_ref().map(|_| m.uniform_prompts as f64))
+    });
+    add("Peak memory, MiB", &peak_memory);
     add("Tokens written per second", &writing_speed);
     add("Tokens learnt per second", &learning_speed);
     let examples = runs.iter().flat_map(|(name, _, logs)| examples(name, logs)).collect();
     Ok(Training {
         title: format!("Training: {}", names.join(", ")),
         subtitle: "what was logged of every step; horizontal: steps".to_owned(),
-        tables: vec![settings(&runs), outcome(&runs)],
+        tables: vec![settings(&runs), outcome(&runs), rejections(&runs)],
         runs: names,
         plots,
         examples,
@@ -108,6 +119,12 @@ fn sft(logs: &Logs, of: impl Fn(&StepMetrics) -> Option<f64>) -> Vec<(f64, f64)>
 fn rl(logs: &Logs, of: impl Fn(&RlMetrics) -> Option<f64>) -> Vec<(f64, f64)> {
     let Logs::Rl(metrics, _) = logs else { return Vec::new() };
     metrics.iter().filter_map(|m| Some((m.step as f64, of(m)?))).collect()
+}
+
+fn peak_memory(logs: &Logs) -> Vec<(f64, f64)> {
+    let Logs::Rl(_, timings) = logs else { return Vec::new() };
+    let mebibytes = |t: &RlTiming| Some((t.step as f64, t.peak_memory_bytes? as f64 / 1048576.0));
+    timings.iter().filter_map(mebibytes).collect()
 }
 
 fn writing_speed(logs: &Logs) -> Vec<(f64, f64)> {
@@ -187,6 +204,30 @@ fn outcome(runs: &[(String, Value, Logs)]) -> TrainingTable {
         }
     }
     table("From the first tenth of the steps to the last", runs, rows)
+}
+
+/// Completions that could not be used, by reason, in the first and the last tenth of the steps.
+fn rejections(runs: &[(String, Value, Logs)]) -> TrainingTable {
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (run, (_, _, logs)) in runs.iter().enumerate() {
+        let Logs::Rl(metrics, _) = logs else { continue };
+        let measured: Vec<&Measured> = metrics.iter().filter_map(|m| m.overall.as_ref()).collect();
+        let n = measured.len().div_ceil(10);
+        let share = |part: &[&Measured], reason: &str| {
+            let of = |m: &&Measured| m.rejections.get(reason).copied().unwrap_or(0);
+            let all: usize = part.iter().map(|m| m.completions).sum();
+            100.0 * part.iter().map(of).sum::<usize>() as f64 / all.max(1) as f64
+        };
+        let reasons: BTreeSet<&String> =
+            measured.iter().flat_map(|measured| measured.rejections.keys()).collect();
+        for reason in reasons {
+            let (first, last) = (&measured[..n], &measured[measured.len() - n..]);
+            let cell = format!("{:.1} % to {:.1} %", share(first, reason), share(last, reason));
+            rows.entry(reason.clone()).or_insert_with(|| vec![String::new(); runs.len()])[run] =
+                cell;
+        }
+    }
+    table("Completions that could not be used", runs, rows.into_iter().collect())
 }
 
 fn table(

@@ -23,6 +23,7 @@ use crate::model::local::load::{LocalOptions, read_parts, weights_digest};
 use crate::run::seed::request_hash;
 use crate::search_replace::fence::Ended;
 use crate::stage::StageKind;
+use crate::stage::episode::Episode;
 use crate::stage::score::{InventedRule, RewardOptions, RewardRule};
 use crate::train::data::row::EpisodeRow;
 use crate::train::decoder::{Activations, Adapter, Network};
@@ -123,14 +124,14 @@ pub struct RlTrainingArgs {
     /// How rewards become advantages
     #[arg(long, value_enum, default_value = "ppo")]
     pub algorithm: Algorithm,
-    /// What tells the value of what is written so far (PPO)
-    #[arg(long, value_enum, default_value = "shared")]
-    pub critic: CriticKind,
+    /// What tells the value of what is written so far (PPO) [default: shared]
+    #[arg(long, value_enum)]
+    pub critic: Option<CriticKind>,
     /// Over what advantages are whitened (PPO)
     #[arg(long, value_enum)]
     pub whiten: Option<Whiten>,
-    /// The paper's rates (5e-7, critic 9e-6), 64 prompts, 200 steps, λ 0.95, whitening over the
-    /// batch and no steps of the critic alone; flags beside it count more
+    /// PPO as in the paper: rates of 5e-7 and 9e-6, a critic of its own, 64 prompts, 200 steps,
+    /// λ 0.95, whitening over the batch and no steps of the critic alone; flags beside it count more
     #[arg(long)]
     pub paper: bool,
     /// Steps: completions, rewards, updates
@@ -218,9 +219,14 @@ impl RlArgs {
         let pick = |ours: f64, paper: f64| if args.paper { paper } else { ours };
         let pick_n = |ours: usize, paper: usize| if args.paper { paper } else { ours };
         let whiten = if args.paper { Whiten::Batch } else { Whiten::Stage };
+        let critic = if args.paper { CriticKind::Adapter } else { CriticKind::Shared };
+        ensure!(
+            is_ppo || !args.paper,
+            "`--paper` is PPO as in the paper, and `--algorithm` asks for another"
+        );
         let options = RlOptions {
             algorithm: args.algorithm,
-            critic: args.critic,
+            critic: args.critic.unwrap_or(critic),
             whiten: args.whiten.unwrap_or(whiten),
             prompts: args.prompts.unwrap_or(if is_ppo { 64 } else { 8 }),
             samples: args.samples.unwrap_or(if is_ppo { 1 } else { 8 }),
@@ -310,11 +316,13 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let reward = args.reward();
     let asked_ids: Vec<(&Vec<u32>, usize)> =
         asked.iter().map(|asked| (&asked.ids, asked.max_tokens)).collect();
+    let episodes: Vec<&Episode> = rows.iter().map(|row| &row.episode).collect();
     let what = json!({
         "model": model.to_string(),
         "weights": weights_digest(found.path()).with_context(context)?,
         "adapter": args.adapter.as_deref().map(fingerprint).transpose()?,
         "prompts": request_hash(&asked_ids)?,
+        "episodes": request_hash(&episodes)?,
         "learnt": n_learnt,
         "constrained": args.data.constrained,
         "reward": reward,
@@ -389,9 +397,8 @@ fn choose(args: &RlArgs, rows: Vec<EpisodeRow>, engine: &LocalEngine) -> anyhow:
         if !args.data.stage.is_empty() && !args.data.stage.contains(&row.stage) {
             continue;
         }
-        let ids = engine
-            .encode(&row.episode.prompt)
-            .with_context(|| format!("{} {}", row.instance_id, row.stage.name()))?;
+        let name = format!("{} {}", row.instance_id, row.stage.name());
+        let ids = engine.encode(&row.episode.prompt).with_context(|| name.clone())?;
         let (max_tokens, _) = row.episode.completion_tokens();
         let max_tokens = max_tokens.min(args.data.max_answer_tokens.unwrap_or(max_tokens));
         if args.data.max_prompt_tokens < ids.len() || !engine.has_room(ids.len(), max_tokens) {
@@ -400,7 +407,13 @@ fn choose(args: &RlArgs, rows: Vec<EpisodeRow>, engine: &LocalEngine) -> anyhow:
         }
         let (stage, prompt) = (row.stage, row.episode.prompt.clone());
         let grammar = args.data.constrained.then(|| row.episode.grammar());
-        let asked = Asked { stage, prompt, ids, grammar, max_tokens };
+        if let Some(grammar) = &grammar {
+            // What cannot be answered is told now, not after hours.
+            engine.allowed(grammar, max_tokens, &[]).with_context(|| {
+                format!("{name}: no answer of {max_tokens} tokens\nhint: a greater `--max-answer-tokens`, or other `--stage`s")
+            })?;
+        }
+        let asked = Asked { name, stage, prompt, ids, grammar, max_tokens };
         match row.split {
             Some(Split::Holdout) => held_out.push((row, asked)),
             _ => learnt.push((row, asked)),

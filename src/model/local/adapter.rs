@@ -164,8 +164,8 @@ impl AdapterWeights {
             );
         }
         ensure!(
-            0 < config.r && (config.lora_alpha as f32).is_finite(),
-            "{}: a rank above 0 and a number for alpha were wanted, found {} and {}",
+            0 < config.r && config.lora_alpha != 0.0 && (config.lora_alpha as f32).is_finite(),
+            "{}: a rank above 0 and a number other than 0 for alpha were wanted, found {} and {}",
             context(),
             config.r,
             config.lora_alpha

@@ -39,7 +39,7 @@ impl LocalEngine {
 
     /// Whether a prompt and a completion of so many tokens fit into the context.
     pub fn has_room(&self, prompt_tokens: usize, completion_tokens: usize) -> bool {
-        prompt_tokens + completion_tokens <= self.info.context_length
+        prompt_tokens.saturating_add(completion_tokens) <= self.info.context_length
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -58,35 +58,39 @@ impl LocalEngine {
         }
     }
 
-    /// What was allowed at each token of a completion that obeyed a grammar; `None` where the
+    /// What was allowed at each token of completions that obeyed a grammar; `None` where the
     /// grammar forced it.
     ///
     /// # Errors
     ///
-    /// The tokens are no completion of at most `max_tokens` tokens by that grammar.
+    /// Tokens are no completion of at most `max_tokens` tokens by that grammar, or it has none.
     pub fn allowed(
         &self,
         grammar: &Grammar,
         max_tokens: usize,
-        tokens: &[u32],
-    ) -> anyhow::Result<Vec<Option<Arc<TokenSet>>>> {
+        completions: &[&[u32]],
+    ) -> anyhow::Result<Vec<Vec<Option<Arc<TokenSet>>>>> {
         let compiled = Compiled::new(grammar, Arc::clone(&self.trie))?;
-        let mut constraint = Constraint::new(&compiled, max_tokens)?;
+        let start = Constraint::new(&compiled, max_tokens)?;
         let encode = |text: &str| self.tokenizer.encode(text).unwrap_or_default();
-        let mut allowed = Vec::with_capacity(tokens.len());
-        while let Some(token) = tokens.get(allowed.len()) {
-            let forced = constraint.forced(&encode);
-            if forced.is_empty() {
-                allowed.push(Some(constraint.allowed()));
-                constraint.commit(*token)?;
-                continue;
+        let mut all = Vec::with_capacity(completions.len());
+        for tokens in completions {
+            let (mut constraint, mut allowed) = (start.clone(), Vec::with_capacity(tokens.len()));
+            while let Some(token) = tokens.get(allowed.len()) {
+                let forced = constraint.forced(&encode);
+                if forced.is_empty() {
+                    allowed.push(Some(constraint.allowed()));
+                    constraint.commit(*token)?;
+                    continue;
+                }
+                for token in tokens[allowed.len()..].iter().take(forced.len()) {
+                    allowed.push(None);
+                    constraint.commit(*token)?;
+                }
             }
-            for token in tokens[allowed.len()..].iter().take(forced.len()) {
-                allowed.push(None);
-                constraint.commit(*token)?;
-            }
+            all.push(allowed);
         }
-        Ok(allowed)
+        Ok(all)
     }
 
     fn encode_checked(&self, prompt: &Prompt) -> anyhow::Result<Vec<u32>> {

@@ -108,10 +108,24 @@ pub fn render_training(training: &Training) -> anyhow::Result<String> {
             .map(|(run, name)| Legend { class: class(run), name: clean(name) })
             .collect(),
         plots: training.plots.iter().filter_map(|plot| draw(plot, &training.runs)).collect(),
-        tables: training.tables.clone(),
+        tables: training
+            .tables
+            .iter()
+            .filter(|table| !table.rows.is_empty())
+            .map(cleaned)
+            .collect(),
         examples: training.examples.iter().map(show).collect(),
     };
     render(PAGE, serde_json::to_value(page).context("collecting the page")?)
+}
+
+fn cleaned(table: &TrainingTable) -> TrainingTable {
+    let cells = |cells: &Vec<String>| cells.iter().map(|cell| clean(cell)).collect();
+    TrainingTable {
+        title: clean(&table.title),
+        head: cells(&table.head),
+        rows: table.rows.iter().map(cells).collect(),
+    }
 }
 
 /// There are as many colours in the page's style.

@@ -23,22 +23,30 @@ impl Network {
 }
 
 impl Adapter {
-    /// One adapter that adds what this one and `other` add; the ranks add up.
-    ///
-    /// # Panics
-    ///
-    /// The other has no addition where this one has, or has one where this one has none.
+    /// One adapter that adds what this one and `other` add; the ranks add up. Where one of them
+    /// adds nothing, there are zeros in its place.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
+        let first = |adapter: &Self| adapter.layers.iter().flatten().flatten().next().cloned();
+        let (Some(first_of_ours), Some(first_of_theirs)) = (first(self), first(other)) else {
+            return if first(self).is_none() { other.clone() } else { self.clone() };
+        };
         let sites = |(ours, theirs): (&[Option<LowRank>; 7], &[Option<LowRank>; 7])| {
             std::array::from_fn(|site| match (&ours[site], &theirs[site]) {
                 (None, None) => None,
                 (Some(ours), Some(theirs)) => Some(join(ours, theirs)),
-                _ => panic!("adapters of the same projections"),
+                (Some(ours), None) => Some(join(ours, &zeros(&first_of_theirs, ours))),
+                (None, Some(theirs)) => Some(join(&zeros(&first_of_ours, theirs), theirs)),
             })
         };
         Self { layers: self.layers.iter().zip(&other.layers).map(sites).collect() }
     }
+}
+
+/// An addition of nothing, with the rank and scale of `like` and the shape of `place`.
+fn zeros(like: &LowRank, place: &LowRank) -> LowRank {
+    let of_rank = |part: &[f32]| vec![0.0; part.len() / place.rank * like.rank];
+    LowRank { a: of_rank(&place.a), b: of_rank(&place.b), rank: like.rank, scale: like.scale }
 }
 
 /// The scale is that of the first; the second's `b` makes up for it.

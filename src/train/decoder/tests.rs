@@ -237,4 +237,20 @@ fn a_merged_adapter_changes_a_network_as_it_did_beside_it_and_joined_ones_as_bot
     let found = trainer.loss(&network, Some(&first.join(&second)), &batch);
     assert!((found - wanted).abs() < 1e-5 * wanted, "{found}, wanted {wanted}");
     assert!(1e-2 < (wanted - trainer.loss(&merged, None, &batch)).abs());
+
+    // An adapter of some projections, beside one of all.
+    let mut partial = first;
+    for sites in &mut partial.layers {
+        sites[2] = None;
+    }
+    partial.layers[1] = [const { None }; 7];
+    let mut merged = network.clone();
+    merged.merge(&partial);
+    let wanted = trainer.loss(&merged, Some(&second), &batch);
+    for joined in [partial.join(&second), second.join(&partial)] {
+        let found = trainer.loss(&network, Some(&joined), &batch);
+        assert!((found - wanted).abs() < 1e-5 * wanted, "{found}, wanted {wanted}");
+        let ranks = joined.layers.iter().flatten().map(|site| site.as_ref().unwrap().rank);
+        assert!(ranks.into_iter().all(|rank| rank == 5));
+    }
 }

@@ -22,13 +22,13 @@ pub(super) struct MessageRules {
     pull_request: Regex,
     fix: Regex,
     chore: Regex,
+    housekeeping: Regex,
     comment: Regex,
     dropped_line: Regex,
     check_box: Regex,
     phrase: Regex,
     reference: Regex,
     label: Regex,
-    empty_block: Regex,
     empty_brackets: Regex,
     loose_end: Regex,
 }
@@ -55,6 +55,9 @@ impl MessageRules {
             chore: Regex::new(
                 r"(?i)\b(?:typos?|lint(?:er|ing)?|flake8|black|isort|changelog|docs?|docstrings?|documentation|readme|tests?|ci|github actions|merge|bump|release|annotations?|type hints?|spelling|formatting)\b",
             )?,
+            housekeeping: Regex::new(
+                r"(?i)\b(?:typos?|lint(?:er|ing)?|flake8|black|isort|changelog|docs?|docstrings?|documentation|readme|spelling|formatting)\b",
+            )?,
             comment: Regex::new(r"(?s)<!--.*?-->")?,
             dropped_line: Regex::new(&format!(
                 r"(?ix)^\s*(?:
@@ -64,8 +67,8 @@ impl MessageRules {
                     | (?:{trailers}|[\w-]+-(?:by|id|link|hash|to|url|from))\s*:.*
                     | cc\s*:?\s.*@.*
                     | a\ few\ sentences\ describing\b.*          # a template that was left
-                    | .*\b(?:auto\ fixes\ from\ pre-commit|for\ more\ information,\ see\ https?://).*
-                    | \W*\bgenerated\ (?:with|by)\b.*
+                    | .*\b(?:auto\ fixes\ from\ pre-commit|see\ https://pre-commit\.ci).*
+                    | \W*\bgenerated\ (?:with|by)\s+\[.*
                     | \(cherry\ picked\ from\ commit.*
                     | [-_=*]{{3,}}
                     | \*\s.*                                     # a commit that was squashed
@@ -81,7 +84,6 @@ impl MessageRules {
             label: Regex::new(&format!(
                 r"(?i)^\s*(?:\[(?:{kinds})\]:?|(?:{kinds})(?:\([^)\n]*\))?!?:(?:\s|$)|#?\d{{2,6}}(?:\s*[:-])?\s)\s*"
             ))?,
-            empty_block: Regex::new(r"(?m)^\s*```\w*\n\s*```\s*$\n?")?,
             empty_brackets: Regex::new(r"\(\s*[,;]*\s*\)|\[\s*\]")?,
             loose_end: Regex::new(
                 r"(?i)(?:\s+(?:in|by|of|from|with|at|for|on|to|and|see))?[\s,]*\s([.,;:]|$)",
@@ -100,9 +102,12 @@ impl MessageRules {
             }
         }
         let title = message.lines().next().unwrap_or_default();
-        // Housekeeping may close an issue, too.
-        let is_chore = self.chore.is_match(title) && !self.fix.is_match(title);
-        if self.closes.is_match(message) && !is_chore {
+        // Housekeeping may close an issue, too. What joins a pull request has its title below.
+        let joined = self.pull_request.replace(message, "");
+        let own_title = joined.trim_start().lines().next().unwrap_or_default();
+        let is_housekeeping =
+            self.housekeeping.is_match(own_title) && !self.fix.is_match(own_title);
+        if self.closes.is_match(message) && !is_housekeeping {
             Some(Claim::Closes(numbers.into_iter().collect()))
         } else if self.pull_request.is_match(message) {
             Some(Claim::PullRequest)
@@ -157,8 +162,7 @@ impl MessageRules {
                 text.push('\n');
             }
         }
-        let text = self.empty_block.replace_all(&text, "");
-        text.trim_end().to_owned()
+        without_empty_blocks(&text).trim_end().to_owned()
     }
 
     fn without_references(&self, line: &str) -> String {
@@ -184,6 +188,26 @@ impl MessageRules {
         }
         rest
     }
+}
+
+/// Fenced blocks of which nothing is left go with their fences.
+fn without_empty_blocks(text: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut opened: Option<usize> = None;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            match opened.take() {
+                None => opened = Some(kept.len()),
+                Some(at) if kept[at + 1..].iter().all(|line| line.trim().is_empty()) => {
+                    kept.truncate(at);
+                    continue;
+                }
+                Some(_) => {}
+            }
+        }
+        kept.push(line);
+    }
+    kept.join("\n")
 }
 
 /// Words of a text: what holds a letter.
@@ -260,13 +284,19 @@ mod tests {
     #[test]
     fn bots_templates_and_emptied_blocks_go_and_what_looks_like_a_copy_stays() {
         check(
-            "Fix the cart\n\nA few sentences describing the changes.\ncc: command not found\ncc: @somebody\n```py\n    return total\n```\nIt ends.\nfor more information, see https://x.y\n",
+            "Fix the cart\n\nA few sentences describing the changes.\ncc: command not found\ncc: @somebody\n```py\n    return total\n```\nIt ends.\nfor more information, see https://pre-commit.ci\n```\na\n```\n```\nb\n```\nGenerated with [A](b)\n",
             expect![[r#"
                 Some(Fix)
                 Fix the cart
 
                 cc: command not found
                 It ends.
+                ```
+                a
+                ```
+                ```
+                b
+                ```
             "#]],
         );
     }
@@ -285,6 +315,18 @@ mod tests {
             assert_eq!(MessageRules::new().unwrap().claim(message), None, "{message}");
         }
         assert!(MessageRules::is_revert("Revert \"Fix the total (#3)\""));
+    }
+
+    #[test]
+    fn a_pull_request_that_closes_an_issue_has_its_number() {
+        let rules = MessageRules::new().unwrap();
+        for message in [
+            "Merge pull request #5 from me/branch\n\nFixes #12",
+            "Merge branch 'x'\n\nFixes #12",
+            "Release the lock on error\n\nCloses #12",
+        ] {
+            assert_eq!(rules.claim(message), Some(Claim::Closes(vec![12])), "{message}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::train::scored::ScoredSample;
 /// A prompt that the policy acts on.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// What errors call it.
+    pub name: String,
     pub stage: StageKind,
     pub prompt: Prompt,
     /// The prompt as the network reads it.
@@ -50,6 +52,8 @@ pub struct Acted {
 pub struct Manner {
     pub samples: usize,
     pub temperature: f64,
+    /// Whether it is to be learnt from, and not only judged.
+    pub is_learnt: bool,
 }
 
 /// Judges a completion of the prompt with that index.
@@ -126,21 +130,24 @@ impl<'a> Actor<'a> {
             grammar: asked.grammar.clone(),
             seed,
         };
-        let completions = self.engine.generate(&request, &|_| {}).await?;
-        let acted = completions.into_iter().map(|completion| {
-            ensure!(!completion.tokens.is_empty(), "the engine does not tell its tokens");
+        let context = || format!("answering {}", asked.name);
+        let completions = self.engine.generate(&request, &|_| {}).await.with_context(context)?;
+        let grammar = asked.grammar.as_ref().filter(|_| manner.is_learnt);
+        let steps = match grammar {
+            Some(grammar) => {
+                let tokens: Vec<&[u32]> = completions.iter().map(|c| &c.tokens[..]).collect();
+                self.engine.allowed(grammar, asked.max_tokens, &tokens).with_context(context)?
+            }
+            None => vec![Vec::new(); completions.len()],
+        };
+        let acted = completions.into_iter().zip(steps).map(|(completion, steps)| {
+            ensure!(!completion.tokens.is_empty(), "{}: nothing was written", asked.name);
             let ended = match completion.finish {
                 Finish::Stop => Ended::ByItself,
                 Finish::Length => Ended::CutOff,
             };
             let text = completion.text().into_owned();
             let thought_tokens = self.engine.tokenizer().encode(thought(&text))?.len();
-            let steps = match &asked.grammar {
-                Some(grammar) => {
-                    self.engine.allowed(grammar, asked.max_tokens, &completion.tokens)?
-                }
-                None => Vec::new(),
-            };
             let mut is_drawn: Vec<bool> = steps.iter().map(Option::is_some).collect();
             is_drawn.resize(completion.tokens.len(), true);
             Ok(Acted {

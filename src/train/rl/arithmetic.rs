@@ -64,9 +64,8 @@ pub fn value_loss(value: f64, old: f64, target: f64, clip: f64) -> Loss {
     let near = value.clamp(old - clip, old + clip);
     let (plain, clipped) = ((value - target).powi(2), (near - target).powi(2));
     if plain < clipped {
-        // A value that has left the clip's range has no influence on the clipped one.
-        let slope = if near.to_bits() == value.to_bits() { near - target } else { 0.0 };
-        Loss { value: 0.5 * clipped, slope }
+        // The value has left the clip's range, and has no influence on what counts.
+        Loss { value: 0.5 * clipped, slope: 0.0 }
     } else {
         Loss { value: 0.5 * plain, slope: value - target }
     }
@@ -125,6 +124,14 @@ mod tests {
         near(&group_advantages(&[0.3, 0.3, 0.3]), &[0.0, 0.0, 0.0]);
         near(&leave_one_out(&[1.0, 0.0, 0.5]), &[0.75, -0.75, 0.0]);
         near(&leave_one_out(&[0.7]), &[0.0]);
+    }
+
+    #[test]
+    fn numbers_are_whitened_to_mean_0_and_deviation_1() {
+        let mut numbers = [1.0, 3.0, 5.0];
+        whiten(&mut numbers.iter_mut().collect::<Vec<_>>());
+        let deviation = (8.0_f64 / 3.0).sqrt();
+        near(&numbers, &[-2.0 / deviation, 0.0, 2.0 / deviation]);
     }
 
     #[test]

@@ -75,3 +75,85 @@ fn whiten_all(groups: &mut [Group], asked: &[Asked], over: Whiten) {
         whiten(&mut numbers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+    use crate::train::decoder::top::Predicted;
+    use crate::train::rl::actor::Acted;
+    use crate::train::rl::options::tests::options;
+    use crate::train::scored::ScoredSample;
+
+    /// Two tokens, which diverge by 0.5 and by 0; the critic expected 0.25 and 0.5.
+    fn track(reward: f64) -> Track {
+        let judged =
+            ScoredSample { completion: String::new(), rejection: None, score: None, reward };
+        let old = |logprob| Predicted { logprob, entropy: 0.0 };
+        Track {
+            old: vec![old(-1.0), old(-2.0)],
+            reference: vec![-1.5, -2.0],
+            values: vec![0.25, 0.5],
+            ..Track::new(Acted {
+                tokens: vec![1, 2],
+                is_drawn: vec![true, true],
+                allowed: Vec::new(),
+                engine_logprob: 0.0,
+                judged,
+                thought_tokens: 0,
+            })
+        }
+    }
+
+    fn groups() -> (Vec<Group>, Vec<Asked>) {
+        let asked = |stage| Asked {
+            name: String::new(),
+            stage,
+            prompt: Prompt { messages: Vec::new() },
+            ids: vec![1],
+            grammar: None,
+            max_tokens: 2,
+        };
+        let group = |prompt, rewards: [f64; 2]| Group { prompt, tracks: rewards.map(track).into() };
+        let groups = vec![group(0, [1.0, 0.0]), group(1, [10.0, 10.0])];
+        (groups, vec![asked(StageKind::File), asked(StageKind::Line)])
+    }
+
+    #[track_caller]
+    fn check(found: &[f64], wanted: &[f64]) {
+        let is_near = found.len() == wanted.len()
+            && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-3);
+        assert!(is_near, "{found:?}, wanted {wanted:?}");
+    }
+
+    #[test]
+    fn the_reward_comes_last_divergence_costs_and_stages_are_whitened_apart() {
+        let (mut groups, asked) = groups();
+        assign(&mut groups, &asked, &RlOptions { kl: 0.2, ..options(Algorithm::Ppo) });
+        // Rewards −0.1 and 1, so returns 0.9 and 1; for the second −0.1 and 0.
+        let tracks = &groups[0].tracks;
+        check(&tracks[0].returns, &[0.9, 1.0]);
+        check(&tracks[1].returns, &[-0.1, 0.0]);
+        // Advantages 0.65, 0.5, −0.35, −0.5 have the mean 0.075 and the deviation 0.506.
+        check(&tracks[0].advantages, &[1.136, 0.840]);
+        check(&tracks[1].advantages, &[-0.840, -1.136]);
+        // The other stage's are 9.65 and 9.5, twice: their own mean and deviation.
+        check(&groups[1].tracks[0].advantages, &[1.0, -1.0]);
+        let whiten = Whiten::Batch;
+        assign(&mut groups, &asked, &RlOptions { kl: 0.2, whiten, ..options(Algorithm::Ppo) });
+        assert!(groups[0].tracks[0].advantages[0] < 0.0 && 0.9 < groups[1].tracks[0].advantages[0]);
+    }
+
+    #[test]
+    fn completions_of_a_prompt_are_compared_with_each_other() {
+        let (mut groups, asked) = groups();
+        assign(&mut groups, &asked, &options(Algorithm::Grpo));
+        check(&groups[0].tracks[0].advantages, &[1.0, 1.0]);
+        check(&groups[1].tracks[0].advantages, &[0.0, 0.0]);
+        groups[0].tracks[1].reference = vec![-4.0, -2.0];
+        assign(&mut groups, &asked, &RlOptions { kl: 0.2, ..options(Algorithm::Rloo) });
+        // 1 − 0.2 · 0.5 against 0 − 0.2 · 3.
+        check(&groups[0].tracks[0].advantages, &[1.5, 1.5]);
+        check(&groups[0].tracks[1].advantages, &[-1.5, -1.5]);
+    }
+}

@@ -3,6 +3,7 @@
 use anyhow::bail;
 
 use crate::train::checkpoint::Checkpoint;
+use crate::train::decoder::batch::Batch;
 use crate::train::decoder::top::{Loss, Predicted, Top};
 use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
 use crate::train::optimizer::{Schedule, clip_factor, norm};
@@ -10,9 +11,10 @@ use crate::train::rl::actor::Asked;
 use crate::train::rl::arithmetic::{k3, policy_loss, value_loss};
 use crate::train::rl::credit::assign;
 use crate::train::rl::critic::{Critic, ValueHead};
-use crate::train::rl::group::{Group, Masks, Track, batch, hand_out, in_order, packs};
-use crate::train::rl::metrics::{CriticUpdate, Update};
+use crate::train::rl::group::{Group, Track};
+use crate::train::rl::metrics::{CriticUpdate, PolicyUpdate, Update};
 use crate::train::rl::options::{Algorithm, RATE_FLOOR, RlOptions};
+use crate::train::rl::pack::{Masks, Pack, packs};
 use crate::train::rl::{At, RlState};
 
 /// The trained network at work, with its gradients.
@@ -25,6 +27,15 @@ pub struct Learner<'a> {
     trainer: Trainer,
     policy: Gradients,
     critic: Option<CriticGradients>,
+}
+
+/// What a pass's packs add up to.
+#[derive(Default)]
+struct Sums {
+    policy: f64,
+    value: f64,
+    n_clipped: usize,
+    n_rows: usize,
 }
 
 struct CriticGradients {
@@ -55,7 +66,8 @@ impl<'a> Learner<'a> {
         at: &mut At,
         groups: &mut [Group],
     ) -> anyhow::Result<(Update, usize)> {
-        // Where completions are compared with each other, equal ones teach nothing.
+        // Where completions are compared with each other, equal ones are left out: computing them
+        // would serve the pull to the reference alone.
         if self.options.algorithm != Algorithm::Ppo {
             groups.sort_by_key(Group::is_uniform);
         }
@@ -64,52 +76,51 @@ impl<'a> Learner<'a> {
             _ => groups.partition_point(|group| !group.is_uniform()),
         };
         let taught = &mut groups[..n_taught];
-        let RlState { step } = at.state;
-        let schedule =
-            |peak: f64| Schedule { peak, warm_up: self.options.warm_up, floor: RATE_FLOOR };
-        let steps = self.options.steps;
-        let rate = schedule(self.options.rate).rate(step, steps);
-        let critic_rate = schedule(self.options.critic_rate).rate(step, steps);
-        let mut update = Update { rate, ..Update::default() };
+        let mut update = Update::default();
         if taught.is_empty() {
             return Ok((update, 0));
         }
-        self.survey(at, taught);
+        self.survey(at, taught)?;
         assign(taught, self.asked, self.options);
+        let RlOptions { steps, rate, critic_rate, critic_first, warm_up, .. } = *self.options;
+        let RlState { step } = at.state;
+        let scheduled = |peak: f64, from: usize| {
+            Schedule { peak, warm_up, floor: RATE_FLOOR }.rate(step - from, steps - from)
+        };
         if at.beside.is_some() {
             let explained_variance = CriticUpdate::explained(taught);
-            let rate = critic_rate;
-            update.critic =
-                Some(CriticUpdate { rate, explained_variance, ..CriticUpdate::default() });
+            let rate = scheduled(critic_rate, 0);
+            let critic = CriticUpdate { rate, explained_variance, ..CriticUpdate::default() };
+            update.critic = Some(critic);
         }
-        let is_policy_taught = at.beside.is_none() || self.options.critic_first <= step;
+        // The policy's rates are those of the steps in which it learns.
+        let from = if at.beside.is_some() { critic_first } else { 0 };
+        if from <= step {
+            update.policy =
+                Some(PolicyUpdate { rate: scheduled(rate, from), ..PolicyUpdate::default() });
+        }
         let mut n_rows = 0;
         for _ in 0..self.options.passes {
-            n_rows += self.pass(at, taught, is_policy_taught, &mut update)?;
+            n_rows += self.pass(at, taught, &mut update)?;
         }
         Ok((update, n_rows))
     }
 
     /// What policy, reference and critic say of every token before the updates.
-    fn survey(&mut self, at: &At, groups: &mut [Group]) {
+    fn survey(&mut self, at: &At, groups: &mut [Group]) -> anyhow::Result<()> {
         let (network, asked) = (self.network, self.asked);
         let critic = at.beside.as_ref();
         let shared = critic.filter(|critic| critic.adapter.is_none());
         for pack in packs(groups, asked, self.options.pack_tokens) {
-            let groups = &mut groups[pack];
-            let batch = batch(groups, asked, |_| 1.0);
-            let masks = Masks::new(groups, &self.silent);
+            let batch = pack.batch(groups, asked, |_| 1.0);
+            let masks = Masks::new(&pack, groups, &self.silent);
             let mask = |idx: usize, logits: &mut [f32]| masks.apply(idx, logits);
             let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default(), &mask).1;
             let (old, values) = self.trainer.look(network, Some(&at.adapter), &batch, |top| {
                 let values = shared.map(|critic| critic.head.values(&top));
                 (logprobs(top), values)
             });
-            hand_out(groups, old, |track, old| track.old = old);
             let reference = self.trainer.look(network, None, &batch, logprobs);
-            hand_out(groups, reference, |track, reference| {
-                track.reference = reference.iter().map(|predicted| predicted.logprob).collect();
-            });
             let values = match critic {
                 Some(Critic { adapter: Some(adapter), head, .. }) => {
                     let values = |top: Top<'_>| head.values(&top);
@@ -117,18 +128,27 @@ impl<'a> Learner<'a> {
                 }
                 _ => values,
             };
+            let logprobs = old.iter().chain(&reference).map(|predicted| predicted.logprob);
+            let numbers = logprobs.chain(values.iter().flatten().copied());
+            for number in numbers {
+                check(number, "a log-probability or value", at.state.step)?;
+            }
+            pack.hand_out(groups, old, |track, old| track.old = old);
+            pack.hand_out(groups, reference, |track, reference| {
+                track.reference = reference.iter().map(|predicted| predicted.logprob).collect();
+            });
             if let Some(values) = values {
-                hand_out(groups, values, |track, values| track.values = values);
+                pack.hand_out(groups, values, |track, values| track.values = values);
             }
         }
+        Ok(())
     }
 
-    /// One update of what is taught; gives the rows that went forward and back.
+    /// One update of what is taught; gives the rows that were computed for it.
     fn pass(
         &mut self,
         at: &mut At,
         groups: &[Group],
-        is_policy_taught: bool,
         update: &mut Update,
     ) -> anyhow::Result<usize> {
         self.policy.clear();
@@ -138,78 +158,88 @@ impl<'a> Learner<'a> {
         }
         let tracks = groups.iter().flat_map(|group| &group.tracks);
         let n_tracks = tracks.clone().count() as f64;
-        let n_tokens: usize = tracks.map(Track::n_drawn).sum();
-        let n_tokens = n_tokens.max(1) as f64;
+        let n_drawn = tracks.map(Track::n_drawn).sum::<usize>().max(1) as f64;
         // GRPO's mean is one over completions, that of the others one over tokens.
         let algorithm = self.options.algorithm;
         let weight = |track: &Track| match algorithm {
             Algorithm::Grpo => 1.0 / (n_tracks * track.n_drawn().max(1) as f64),
-            Algorithm::Ppo | Algorithm::Rloo => 1.0 / n_tokens,
+            Algorithm::Ppo | Algorithm::Rloo => 1.0 / n_drawn,
         };
-        let (mut policy_sum, mut value_sum, mut n_clipped, mut n_rows) = (0.0, 0.0, 0, 0);
+        let mut sums = Sums::default();
         for pack in packs(groups, self.asked, self.options.pack_tokens) {
-            let groups = &groups[pack];
-            let batch = batch(groups, self.asked, weight);
-            let policy = PolicyLoss::new(groups, self.options);
-            let values = ValueLoss::new(groups, self.options.value_clip);
-            let masks = Masks::new(groups, &self.silent);
-            let critic = at.beside.as_ref().zip(self.critic.as_mut());
-            let mut shared = None;
-            if let Some((critic, gradients)) = critic {
-                match (&critic.adapter, &mut gradients.adapter) {
-                    (Some(adapter), Some(below)) => {
-                        let head = |mut top: Top<'_>| {
-                            let loss = |idx, value| values.at(idx, value);
-                            critic.head.learn(&mut top, loss, &mut gradients.head, true)
-                        };
-                        let adapter = Some(adapter);
-                        value_sum += self.trainer.learn(self.network, adapter, &batch, head, below);
-                        n_rows += batch.ids.len();
-                    }
-                    _ => shared = Some((&critic.head, &mut gradients.head)),
-                }
-            }
-            let mut head = |top: &mut Top<'_>| {
-                let loss = |idx, value| values.at(idx, value);
-                let (head, gradients) = shared.take()?;
-                Some(head.learn(top, loss, gradients, false))
-            };
-            if is_policy_taught {
-                let learnt = |mut top: Top<'_>| {
-                    let value_sum = head(&mut top).unwrap_or(0.0);
-                    let loss = |idx, predicted| policy.at(idx, predicted).0;
-                    (top.predict(&loss, &|idx, logits| masks.apply(idx, logits)), value_sum)
-                };
-                let adapter = Some(&at.adapter);
-                let ((sum, predicted), more) =
-                    self.trainer.learn(self.network, adapter, &batch, learnt, &mut self.policy);
-                policy_sum += sum;
-                value_sum += more;
-                let is_clipped = |(idx, predicted): (usize, Predicted)| policy.at(idx, predicted).1;
-                n_clipped += predicted.into_iter().enumerate().filter(|p| is_clipped(*p)).count();
-                n_rows += batch.ids.len();
-            } else {
-                let adapter = Some(&at.adapter);
-                let more = |mut top: Top<'_>| head(&mut top).unwrap_or(0.0);
-                value_sum += self.trainer.look(self.network, adapter, &batch, more);
-            }
+            let batch = pack.batch(groups, self.asked, weight);
+            self.learn_pack(at, groups, &pack, &batch, update.policy.is_some(), &mut sums);
         }
-        if is_policy_taught {
-            update.policy_loss = policy_sum;
-            update.clip_fraction = n_clipped as f64 / n_tokens;
-            update.norm = self.update_policy(at, update.rate)?;
+        if let Some(policy) = &mut update.policy {
+            policy.loss = sums.policy;
+            policy.clip_fraction = sums.n_clipped as f64 / n_drawn;
+            policy.norm = self.update_policy(at, policy.rate)?;
         }
         if let Some(critic) = &mut update.critic {
-            critic.value_loss = value_sum;
+            critic.value_loss = sums.value;
             critic.norm = self.update_critic(at, critic.rate)?;
         }
-        Ok(n_rows)
+        Ok(sums.n_rows)
+    }
+
+    /// Adds the gradients of a pack.
+    fn learn_pack(
+        &mut self,
+        at: &At,
+        groups: &[Group],
+        pack: &Pack,
+        batch: &Batch,
+        is_policy_taught: bool,
+        sums: &mut Sums,
+    ) {
+        let policy = PolicyLoss::new(pack, groups, self.options);
+        let values = ValueLoss::new(pack, groups, self.options.value_clip);
+        let masks = Masks::new(pack, groups, &self.silent);
+        let value_loss = |idx, value| values.at(idx, value);
+        let mut shared = None;
+        if let (Some(critic), Some(gradients)) = (&at.beside, &mut self.critic) {
+            match (&critic.adapter, &mut gradients.adapter) {
+                (Some(adapter), Some(below)) => {
+                    let head = |mut top: Top<'_>| {
+                        critic.head.learn(&mut top, value_loss, &mut gradients.head, true)
+                    };
+                    sums.value +=
+                        self.trainer.learn(self.network, Some(adapter), batch, head, below);
+                    sums.n_rows += batch.ids.len();
+                }
+                _ => shared = Some((&critic.head, &mut gradients.head)),
+            }
+        }
+        let is_shared = shared.is_some();
+        let head = |top: &mut Top<'_>| match shared {
+            Some((head, gradients)) => head.learn(top, value_loss, gradients, false),
+            None => 0.0,
+        };
+        if is_policy_taught {
+            let learnt = |mut top: Top<'_>| {
+                let value = head(&mut top);
+                let loss = |idx, predicted| policy.at(idx, predicted).0;
+                (top.predict(&loss, &|idx, logits| masks.apply(idx, logits)), value)
+            };
+            let adapter = Some(&at.adapter);
+            let ((loss, predicted), value) =
+                self.trainer.learn(self.network, adapter, batch, learnt, &mut self.policy);
+            sums.policy += loss;
+            sums.value += value;
+            let is_clipped = |(idx, predicted): &(usize, Predicted)| policy.at(*idx, *predicted).1;
+            sums.n_clipped += predicted.into_iter().enumerate().filter(is_clipped).count();
+            sums.n_rows += batch.ids.len();
+        } else if is_shared {
+            let adapter = Some(&at.adapter);
+            sums.value += self.trainer.look(self.network, adapter, batch, |mut top| head(&mut top));
+            sums.n_rows += batch.ids.len();
+        }
     }
 
     fn update_policy(&mut self, at: &mut At, rate: f64) -> anyhow::Result<f64> {
         let gradients = self.policy.tensors_mut();
         let norm = norm(&gradients);
-        check(norm, "policy", at.state.step)?;
+        check(norm, "the norm of the policy's gradients", at.state.step)?;
         let factor = clip_factor(norm, self.options.max_norm);
         let Checkpoint { adapter, optimizer, .. } = at;
         optimizer.update(adapter.tensors_mut(), gradients, factor, (rate, 0.0));
@@ -223,7 +253,7 @@ impl<'a> Learner<'a> {
         let below = gradients.adapter.iter_mut().flat_map(Gradients::tensors_mut);
         let gradients: Vec<_> = below.chain(gradients.head.tensors_mut()).collect();
         let norm = norm(&gradients);
-        check(norm, "critic", at.state.step)?;
+        check(norm, "the norm of the critic's gradients", at.state.step)?;
         let factor = clip_factor(norm, self.options.max_norm);
         let Critic { adapter, head, optimizer } = critic;
         let below = adapter.iter_mut().flat_map(Adapter::tensors_mut);
@@ -233,10 +263,10 @@ impl<'a> Learner<'a> {
     }
 }
 
-fn check(norm: f64, whose: &str, step: usize) -> anyhow::Result<()> {
-    if !norm.is_finite() {
+fn check(number: f64, what: &str, step: usize) -> anyhow::Result<()> {
+    if !number.is_finite() {
         bail!(
-            "step {}: the norm of the {whose}'s gradients is {norm}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder",
+            "step {}: {what} is {number}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder",
             step + 1
         );
     }
@@ -254,12 +284,11 @@ struct PolicyLoss {
 }
 
 impl PolicyLoss {
-    fn new(groups: &[Group], options: &RlOptions) -> Self {
-        let tracks = groups.iter().flat_map(|group| &group.tracks);
+    fn new(pack: &Pack, groups: &[Group], options: &RlOptions) -> Self {
         Self {
-            old: tracks.flat_map(|track| &track.old).map(|old| old.logprob).collect(),
-            reference: in_order(groups, |track| &track.reference),
-            advantages: in_order(groups, |track| &track.advantages),
+            old: pack.tracks(groups).flat_map(|track| &track.old).map(|old| old.logprob).collect(),
+            reference: pack.in_order(groups, |track| &track.reference),
+            advantages: pack.in_order(groups, |track| &track.advantages),
             clip: options.clip,
             kl: if options.algorithm == Algorithm::Grpo { options.kl } else { 0.0 },
         }
@@ -284,9 +313,9 @@ struct ValueLoss {
 }
 
 impl ValueLoss {
-    fn new(groups: &[Group], clip: f64) -> Self {
-        let old = in_order(groups, |track| &track.values);
-        Self { old, returns: in_order(groups, |track| &track.returns), clip }
+    fn new(pack: &Pack, groups: &[Group], clip: f64) -> Self {
+        let old = pack.in_order(groups, |track| &track.values);
+        Self { old, returns: pack.in_order(groups, |track| &track.returns), clip }
     }
 
     fn at(&self, idx: usize, value: f64) -> Loss {

@@ -23,7 +23,7 @@ pub struct RlMetrics {
     pub overall: Option<Measured>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stages: BTreeMap<StageKind, Measured>,
-    /// Prompts whose completions all earned the same.
+    /// Prompts of several completions that all earned the same.
     pub uniform_prompts: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
@@ -85,14 +85,22 @@ pub struct Measured {
 /// What the step changed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    pub rate: f64,
-    pub policy_loss: f64,
-    /// The share of tokens whose ratio was clipped.
-    pub clip_fraction: f64,
-    /// The norm of the policy's gradients before it was cut; the last pass's.
-    pub norm: f64,
+    /// Absent where the critic learnt alone, or nothing was to be learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyUpdate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critic: Option<CriticUpdate>,
+}
+
+/// Of several passes, the last one's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyUpdate {
+    pub rate: f64,
+    pub loss: f64,
+    /// The share of tokens whose ratio was clipped.
+    pub clip_fraction: f64,
+    /// The norm of the gradients before it was cut.
+    pub norm: f64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

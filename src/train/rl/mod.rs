@@ -12,6 +12,7 @@ pub mod group;
 pub mod learner;
 pub mod metrics;
 pub mod options;
+pub mod pack;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,7 @@ use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Activations, Adapter, Network};
 use crate::train::folder::{ADAPTER, CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::AdamW;
-use crate::train::resume::{METRICS_FILE, Position, TIMINGS_FILE, resume};
+use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, resume};
 use crate::train::rl::actor::{Actor, Asked, Manner};
 use crate::train::rl::critic::{Critic, ValueHead};
 use crate::train::rl::group::{Group, Track};
@@ -79,6 +80,14 @@ impl Rl<'_> {
         ensure!(0 < self.n_learnt, "there is no prompt to learn from");
         let found = resume::<RlState, Option<Critic>, RlMetrics, RlTiming>(folder, self.network)?;
         let at = found.unwrap_or_else(|| self.begin());
+        let critic = at.beside.as_ref().map(|critic| critic.adapter.is_some());
+        let wanted = (self.options.algorithm == Algorithm::Ppo)
+            .then_some(self.options.critic == CriticKind::Adapter);
+        ensure!(
+            critic == wanted,
+            "the newest checkpoint in `{}` lacks files of its critic\n{AGAIN}",
+            folder.path().display()
+        );
         let silent = self.actor.silent(self.network);
         let learner =
             Learner::new(self.network, self.asked, self.options, (activations, silent), &at);
@@ -90,7 +99,8 @@ impl Rl<'_> {
             events(&before, &RlTiming::default());
         }
         while run.at.state.step < self.options.steps {
-            let (mut metrics, timing) = run.step()?;
+            let (mut metrics, timing) =
+                run.step().with_context(|| format!("in step {}", run.at.state.step + 1))?;
             let step = run.at.state.step;
             let is_saved =
                 step.is_multiple_of(self.options.save_every) || step == self.options.steps;
@@ -111,13 +121,16 @@ impl Rl<'_> {
 
     fn begin(&self) -> At {
         let RlOptions { rank, alpha, seed, .. } = *self.options;
-        let mut adapter = Adapter::fresh(self.network, rank, alpha, seed);
+        let of = |what: &str| call_seed(seed, what, "", 0);
+        let mut adapter = Adapter::fresh(self.network, rank, alpha, of("policy"));
         let critic = (self.options.algorithm == Algorithm::Ppo).then(|| {
             let own = match self.options.critic {
-                CriticKind::Adapter => Some(Adapter::fresh(self.network, rank, alpha, seed + 1)),
+                CriticKind::Adapter => {
+                    Some(Adapter::fresh(self.network, rank, alpha, of("critic")))
+                }
                 CriticKind::Shared => None,
             };
-            Critic::new(own, ValueHead::new(self.network.shape.hidden, seed))
+            Critic::new(own, ValueHead::new(self.network.shape.hidden, of("value")))
         });
         let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
         let optimizer = AdamW::new(lengths);
@@ -150,7 +163,7 @@ impl Run<'_> {
         let began = Instant::now();
         actor.become_policy(&self.at.adapter)?;
         let chosen = self.rl.chosen(self.at.state.step);
-        let manner = Manner { samples: options.samples, temperature: 1.0 };
+        let manner = Manner { samples: options.samples, temperature: 1.0, is_learnt: true };
         let acted = actor.act(&chosen, asked, manner)?;
         let groups = chosen.iter().zip(acted).map(|((prompt, _), acted)| Group {
             prompt: *prompt,
@@ -184,7 +197,11 @@ impl Run<'_> {
         }
         actor.become_policy(&self.at.adapter)?;
         let prompts: Vec<(usize, u64)> = (n_learnt..asked.len()).map(|idx| (idx, 0)).collect();
-        let acted = actor.act(&prompts, asked, Manner { samples: 1, temperature: 0.0 })?;
+        let acted = actor.act(
+            &prompts,
+            asked,
+            Manner { samples: 1, temperature: 0.0, is_learnt: false },
+        )?;
         let mut samples: BTreeMap<StageKind, Vec<ScoredSample>> = BTreeMap::new();
         for ((idx, _), acted) in prompts.iter().zip(acted) {
             let of_stage = samples.entry(asked[*idx].stage).or_default();
@@ -196,7 +213,9 @@ impl Run<'_> {
 
     fn save(&mut self) -> anyhow::Result<()> {
         let step = self.at.state.step;
-        self.at.adapter.check_finite().with_context(|| {
+        let critic = self.at.beside.as_mut().and_then(|critic| critic.adapter.as_mut());
+        let is_usable = critic.map_or(Ok(()), Adapter::check_finite);
+        is_usable.and_then(|()| self.at.adapter.check_finite()).with_context(|| {
             format!(
                 "step {step}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder"
             )

@@ -74,3 +74,36 @@ pub struct RlOptions {
 
 /// The part of the highest rate that is left at the end.
 pub const RATE_FLOOR: f64 = 0.1;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// For a tiny model and a toy task.
+    pub(in crate::train::rl) fn options(algorithm: Algorithm) -> RlOptions {
+        RlOptions {
+            algorithm,
+            critic: CriticKind::Shared,
+            whiten: Whiten::Stage,
+            prompts: 4,
+            samples: 8,
+            steps: 40,
+            passes: 1,
+            critic_first: 2,
+            rate: 3e-2,
+            critic_rate: 1e-2,
+            warm_up: 0.03,
+            max_norm: 1.0,
+            kl: 0.01,
+            clip: 0.2,
+            value_clip: 0.2,
+            gamma: 1.0,
+            lambda: 1.0,
+            rank: 4,
+            alpha: 8.0,
+            pack_tokens: 256,
+            save_every: 10,
+            seed: 3,
+        }
+    }
+}

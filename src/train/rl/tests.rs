@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::*;
@@ -14,48 +16,25 @@ use crate::model::local::load::{LocalOptions, read_parts};
 use crate::prompt::{Message, Prompt, Role};
 use crate::search_replace::fence::Ended;
 use crate::stage::score::{Grade, RewardOptions, RewardRule, Score};
+use crate::train::decoder::batch::Batch;
+use crate::train::decoder::top::{Loss, Top};
+use crate::train::decoder::{Gradients, Trainer};
 use crate::train::rl::actor::Judge;
 use crate::train::rl::metrics::Measured;
-use crate::train::rl::options::Whiten;
+use crate::train::rl::options::tests::options;
 
 fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/llama")
 }
 
-fn options(algorithm: Algorithm) -> RlOptions {
-    RlOptions {
-        algorithm,
-        critic: CriticKind::Shared,
-        whiten: Whiten::Stage,
-        prompts: 4,
-        samples: 8,
-        steps: 40,
-        passes: 1,
-        critic_first: 2,
-        rate: 3e-2,
-        critic_rate: 1e-2,
-        warm_up: 0.03,
-        max_norm: 1.0,
-        kl: 0.01,
-        clip: 0.2,
-        value_clip: 0.2,
-        gamma: 1.0,
-        lambda: 1.0,
-        rank: 4,
-        alpha: 8.0,
-        pack_tokens: 256,
-        save_every: 10,
-        seed: 3,
-    }
-}
-
 fn asked(engine: &LocalEngine) -> Vec<Asked> {
     let ask = |(idx, content): (usize, &str)| {
         let content = content.to_owned();
+        let name = content.clone();
         let prompt = Prompt { messages: vec![Message { role: Role::User, content }] };
         let ids = engine.encode(&prompt).unwrap();
         let stage = if idx % 2 == 0 { StageKind::File } else { StageKind::Function };
-        Asked { stage, prompt, ids, grammar: None, max_tokens: 8 }
+        Asked { name: name, stage, prompt, ids, grammar: None, max_tokens: 8 }
     };
     ["where is it?", "which one", "a b c", "so", "where is it?"]
         .into_iter()
@@ -255,4 +234,49 @@ fn a_grammar_s_completions_have_the_engine_s_probabilities_and_nothing_of_what_i
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&rewards[..3]), mean(&rewards[37..]));
     assert!(first < 0.9 && 0.95 < last, "{first} to {last}");
+}
+
+#[test]
+fn a_critic_s_gradients_are_slopes_of_its_loss() {
+    let parts = read_parts(&model()).unwrap();
+    let network = Network::read(&parts.config, &parts.weights).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(4);
+    let mut adapter = Adapter::fresh(&network, 3, 6.0, 9);
+    for (_, tensor) in adapter.tensors_mut() {
+        tensor.iter_mut().for_each(|number| *number += random.random_range(-0.2..0.2));
+    }
+    let head = ValueHead::new(network.shape.hidden, 5);
+    let mut batch = Batch::default();
+    batch.push(&[5, 9, 7, 12, 30, 8], 2, 0.5);
+    batch.push(&[6, 11, 7], 1, 1.5);
+    let loss = |idx: usize, value: f64| {
+        let error = value - idx as f64;
+        Loss { value: error * error, slope: 2.0 * error }
+    };
+    let mut trainer = Trainer::new(Activations::Keep);
+    let mut gradients = Gradients::Adapter(adapter.zeros_like());
+    let mut head_gradients = head.zeros_like();
+    let learn = |mut top: Top<'_>| head.learn(&mut top, loss, &mut head_gradients, true);
+    trainer.learn(&network, Some(&adapter), &batch, learn, &mut gradients);
+    let mut value_at = |adapter: &Adapter| {
+        let judge = |mut top: Top<'_>| head.learn(&mut top, loss, &mut head.zeros_like(), false);
+        trainer.look(&network, Some(adapter), &batch, judge)
+    };
+    for (idx, (name, gradient)) in gradients.tensors_mut().into_iter().enumerate() {
+        let direction: Vec<f32> = gradient.iter().map(|_| random.random_range(-1.0..1.0)).collect();
+        let wanted: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+        let mut shifted = |step: f32| {
+            let mut adapter = adapter.clone();
+            let tensor = adapter.tensors_mut().swap_remove(idx).1;
+            tensor.iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
+            value_at(&adapter)
+        };
+        let slope = (shifted(1e-3) - shifted(-1e-3)) / 2e-3;
+        let size = gradient.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+        assert!(0.0 < size, "{name} has no gradient");
+        assert!(
+            (slope - wanted).abs() < 1e-2 * (size + wanted.abs()),
+            "{name}: the slope is {slope}, the gradient says {wanted}, its size is {size}"
+        );
+    }
 }
