@@ -2,6 +2,7 @@
 
 pub(crate) mod asking;
 pub mod data;
+pub mod merge;
 pub mod mine;
 pub mod rl;
 pub mod sample;
@@ -30,6 +31,7 @@ pub enum TrainCommand {
     Sample(sample::SampleArgs),
     Sft(sft::SftArgs),
     Rl(rl::RlArgs),
+    Merge(merge::MergeArgs),
 }
 
 /// Runs `sorft train`.
@@ -40,6 +42,7 @@ pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         TrainCommand::Sample(args) => sample::sample(args, quiet),
         TrainCommand::Sft(args) => sft::sft(args, quiet),
         TrainCommand::Rl(args) => rl::rl(args, quiet),
+        TrainCommand::Merge(args) => merge::merge(args, quiet),
     }
 }
 

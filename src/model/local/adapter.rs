@@ -43,6 +43,19 @@ impl Site {
         }
     }
 
+    /// GGUF's name within a layer.
+    pub fn gguf_name(self) -> &'static str {
+        match self {
+            Self::Q => "attn_q",
+            Self::K => "attn_k",
+            Self::V => "attn_v",
+            Self::O => "attn_output",
+            Self::Gate => "ffn_gate",
+            Self::Up => "ffn_up",
+            Self::Down => "ffn_down",
+        }
+    }
+
     /// PEFT's name of one of a layer's tensors: `part` is `lora_A` or `lora_B`.
     pub fn tensor_name(self, layer: usize, part: &str) -> String {
         format!("base_model.model.model.layers.{layer}.{}.{part}.weight", self.name())

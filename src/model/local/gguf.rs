@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -23,9 +24,15 @@ pub struct Gguf {
 /// What stands before the tensor data.
 #[derive(Debug, PartialEq)]
 struct Header {
+    version: u32,
     metadata: BTreeMap<String, Value>,
+    /// Where each entry of the metadata lies, key included.
+    entries: BTreeMap<String, Range<usize>>,
     tensors: BTreeMap<String, TensorInfo>,
 }
+
+const ALIGNMENT: &str = "general.alignment";
+const DEFAULT_ALIGNMENT: usize = 32;
 
 /// Where one tensor lies in the file, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +77,25 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// GGML's number of it.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
+            Self::Q8_0 => 8,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::Bf16 => 30,
+        }
+    }
+
     fn parse_ggml(code: u32) -> Option<Self> {
         Some(match code {
             0 => Self::F32,
@@ -233,8 +259,32 @@ impl Gguf {
         }
     }
 
+    /// The version of the format, 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.header.version
+    }
+
+    /// The keys of the metadata with their entries' bytes, key included, in the file's order.
+    pub fn entries(&self) -> Vec<(&str, &[u8])> {
+        let mut entries: Vec<_> = self.header.entries.iter().collect();
+        entries.sort_by_key(|(_, place)| place.start);
+        entries.into_iter().map(|(key, place)| (key.as_str(), &self.map[place.clone()])).collect()
+    }
+
+    /// Bytes that the start of a tensor is a multiple of.
+    pub fn alignment(&self) -> usize {
+        self.unsigned(ALIGNMENT).unwrap_or(DEFAULT_ALIGNMENT)
+    }
+
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.header.tensors.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// The names of the tensors, in the order of their numbers in the file.
+    pub fn placed(&self) -> Vec<&str> {
+        let mut tensors: Vec<_> = self.tensors().collect();
+        tensors.sort_by_key(|(_, info)| info.start);
+        tensors.into_iter().map(|(name, _)| name).collect()
     }
 
     pub fn tensor(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
@@ -268,11 +318,13 @@ fn parse_header(bytes: &[u8]) -> Result<Header, GgufError> {
     let n_tensors = reader.count("the tensor list", n_tensors, 32)?;
     let n_values = reader.count("the metadata", n_values, 13)?;
 
-    let mut metadata = BTreeMap::new();
+    let (mut metadata, mut entries) = (BTreeMap::new(), BTreeMap::new());
     for _ in 0..n_values {
+        let start = reader.at;
         let key = reader.text("a metadata key")?;
         let code = reader.u32("a metadata type")?;
         let value = reader.value(&key, code)?;
+        entries.insert(key.clone(), start..reader.at);
         if metadata.insert(key.clone(), value).is_some() {
             return Err(GgufError::Twice { name: key });
         }
@@ -282,8 +334,8 @@ fn parse_header(bytes: &[u8]) -> Result<Header, GgufError> {
     for _ in 0..n_tensors {
         placed.push(reader.tensor()?);
     }
-    let alignment = match metadata.get("general.alignment") {
-        None => 32,
+    let alignment = match metadata.get(ALIGNMENT) {
+        None => DEFAULT_ALIGNMENT,
         Some(Value::Unsigned(n)) if n.is_power_of_two() && *n < 65_536 => *n as usize,
         Some(Value::Unsigned(n)) => return Err(GgufError::Alignment(*n)),
         Some(_) => return Err(GgufError::Alignment(0)),
@@ -307,7 +359,7 @@ fn parse_header(bytes: &[u8]) -> Result<Header, GgufError> {
             return Err(GgufError::Twice { name });
         }
     }
-    Ok(Header { metadata, tensors })
+    Ok(Header { version, metadata, entries, tensors })
 }
 
 struct Reader<'a> {

@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod engine;
 pub mod fork;
 pub mod gguf;
+pub mod gguf_copy;
 pub mod gpu;
 pub mod judge;
 pub mod load;
@@ -20,4 +21,5 @@ pub mod scheduler;
 #[cfg(test)]
 mod tests;
 pub mod tokenizer;
+pub mod tokenizer_json;
 pub mod weights;

@@ -68,56 +68,17 @@ const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p
 impl Tokenizer {
     /// Builds the tokenizer that a GGUF file's metadata describes.
     pub fn from_gguf(gguf: &Gguf) -> anyhow::Result<Self> {
-        let kind = gguf.text("tokenizer.ggml.model").unwrap_or_default();
-        ensure!(
-            kind == "gpt2",
-            "the model's tokenizer is of kind `{kind}`; only byte-level BPE (`gpt2`) is supported"
-        );
-        let tokens = gguf
-            .texts("tokenizer.ggml.tokens")
-            .context("the model file has no `tokenizer.ggml.tokens`")?;
-        let merges = gguf
-            .texts("tokenizer.ggml.merges")
-            .context("the model file has no `tokenizer.ggml.merges`")?;
-        let types = gguf
-            .integers("tokenizer.ggml.token_type")
-            .context("the model file has no `tokenizer.ggml.token_type`")?;
-        ensure!(
-            types.len() == tokens.len(),
-            "the model file has {} tokens but {} token types",
-            tokens.len(),
-            types.len()
-        );
-        let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
-        let scheme = Scheme::parse(pre)?;
-
-        let vocab: Vocab = tokens.iter().cloned().zip(0..).collect();
-        ensure!(vocab.len() == tokens.len(), "the model file lists a token twice");
-        let merges = parse_merges(merges, &vocab)?;
-        let mut plain = tokenizers::Tokenizer::new(
-            BPE::builder()
-                .vocab_and_merges(vocab, merges)
-                .ignore_merges(scheme.ignores_merges)
-                .build()
-                .map_err(|error| anyhow::anyhow!("the model's vocabulary is unusable: {error}"))?,
-        );
-        plain.with_pre_tokenizer(Some(scheme.splits));
-        if scheme.normalizes {
-            plain.with_normalizer(Some(NFC)).map_err(|error| anyhow::anyhow!("{error}"))?;
-        }
-
-        // GGUF's token types: 3 is control, 4 is user-defined (added, but ordinary text), 5 is
-        // padding.
+        let GgufVocabulary { plain, tokens, kinds } = GgufVocabulary::read(gguf)?;
         let mut added = Vec::new();
         let mut bytes = Vec::with_capacity(tokens.len());
-        for (id, (token, &kind)) in (0_u32..).zip(tokens.iter().zip(types)) {
+        for (id, (token, &kind)) in (0_u32..).zip(tokens.iter().zip(kinds)) {
             bytes.push(match kind {
-                3 | 5 => Vec::new(),
-                4 => token.clone().into_bytes(),
+                CONTROL | UNUSED => Vec::new(),
+                USER_DEFINED => token.clone().into_bytes(),
                 _ => parse_byte_level(token)
                     .with_context(|| format!("token {id} is not byte-level: `{token}`"))?,
             });
-            if matches!(kind, 3 | 4) {
+            if matches!(kind, CONTROL | USER_DEFINED) {
                 added.push((token.clone(), id));
             }
         }
@@ -259,8 +220,71 @@ impl Tokenizer {
         logits[n_tokens..].fill(f32::NEG_INFINITY);
     }
 
+    /// The ids of tokens that end the model's turn.
+    pub fn ends(&self) -> &[u32] {
+        &self.end_of_turn
+    }
+
     pub fn vocabulary(&self) -> Vocabulary {
         Vocabulary { tokens: self.bytes.clone(), end_of_turn: self.end_of_turn.clone() }
+    }
+}
+
+/// GGUF's kinds of tokens that are no ordinary text, except the last: that is added, but ordinary.
+pub(super) const CONTROL: i64 = 3;
+pub(super) const UNUSED: i64 = 5;
+pub(super) const USER_DEFINED: i64 = 4;
+
+/// What a GGUF file's metadata says of its tokenizer.
+pub(super) struct GgufVocabulary<'a> {
+    /// Knows no added tokens.
+    pub(super) plain: tokenizers::Tokenizer,
+    /// By id.
+    pub(super) tokens: &'a [String],
+    /// GGUF's number for what each token is.
+    pub(super) kinds: &'a [i64],
+}
+
+impl<'a> GgufVocabulary<'a> {
+    pub(super) fn read(gguf: &'a Gguf) -> anyhow::Result<Self> {
+        let kind = gguf.text("tokenizer.ggml.model").unwrap_or_default();
+        ensure!(
+            kind == "gpt2",
+            "the model's tokenizer is of kind `{kind}`; only byte-level BPE (`gpt2`) is supported"
+        );
+        let tokens = gguf
+            .texts("tokenizer.ggml.tokens")
+            .context("the model file has no `tokenizer.ggml.tokens`")?;
+        let merges = gguf
+            .texts("tokenizer.ggml.merges")
+            .context("the model file has no `tokenizer.ggml.merges`")?;
+        let kinds = gguf
+            .integers("tokenizer.ggml.token_type")
+            .context("the model file has no `tokenizer.ggml.token_type`")?;
+        ensure!(
+            kinds.len() == tokens.len(),
+            "the model file has {} tokens but {} token types",
+            tokens.len(),
+            kinds.len()
+        );
+        let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
+        let scheme = Scheme::parse(pre)?;
+
+        let vocab: Vocab = tokens.iter().cloned().zip(0..).collect();
+        ensure!(vocab.len() == tokens.len(), "the model file lists a token twice");
+        let merges = parse_merges(merges, &vocab)?;
+        let mut plain = tokenizers::Tokenizer::new(
+            BPE::builder()
+                .vocab_and_merges(vocab, merges)
+                .ignore_merges(scheme.ignores_merges)
+                .build()
+                .map_err(|error| anyhow::anyhow!("the model's vocabulary is unusable: {error}"))?,
+        );
+        plain.with_pre_tokenizer(Some(scheme.splits));
+        if scheme.normalizes {
+            plain.with_normalizer(Some(NFC)).map_err(|error| anyhow::anyhow!("{error}"))?;
+        }
+        Ok(Self { plain, tokens, kinds })
     }
 }
 

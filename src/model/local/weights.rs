@@ -76,17 +76,22 @@ impl Weights {
         let mut tensor = self.tensor(name, shape)?;
         if config.has_interleaved_rope {
             let row_bytes = tensor.bytes.len() / shape[0];
-            let half = config.head_dim / 2;
             let mut bytes = Vec::with_capacity(tensor.bytes.len());
             for row in 0..shape[0] {
-                let (head, within) = (row / config.head_dim, row % config.head_dim);
-                let stored = head * config.head_dim + within % half * 2 + within / half;
+                let stored = interleaved(row, config.head_dim);
                 bytes.extend_from_slice(&tensor.bytes[stored * row_bytes..][..row_bytes]);
             }
             tensor.bytes = Cow::Owned(bytes);
         }
         Ok(tensor)
     }
+}
+
+/// Where a row of queries or keys lies when rotated pairs lie side by side, and not half a head
+/// apart.
+pub fn interleaved(row: usize, head_dim: usize) -> usize {
+    let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
+    head * head_dim + within % half * 2 + within / half
 }
 
 impl StoredTensor<'_> {

@@ -20,15 +20,14 @@ impl Network {
         };
         let vector = |name: &str, len: usize| numbers(name, weights.tensor(name, &[len])?);
         let linear = |layer: usize, site: Site| -> anyhow::Result<Linear> {
-            let (name, n_out, n_in) = match site {
-                Site::Q => ("attn_q", q_width, hidden),
-                Site::K => ("attn_k", kv_width, hidden),
-                Site::V => ("attn_v", kv_width, hidden),
-                Site::O => ("attn_output", hidden, q_width),
-                Site::Gate => ("ffn_gate", intermediate, hidden),
-                Site::Up => ("ffn_up", intermediate, hidden),
-                Site::Down => ("ffn_down", hidden, intermediate),
+            let (n_out, n_in) = match site {
+                Site::Q => (q_width, hidden),
+                Site::K | Site::V => (kv_width, hidden),
+                Site::O => (hidden, q_width),
+                Site::Gate | Site::Up => (intermediate, hidden),
+                Site::Down => (hidden, intermediate),
             };
+            let name = site.gguf_name();
             let stored = |name: &str, shape: &[usize]| match site {
                 Site::Q | Site::K => weights.rotated(name, shape, config),
                 _ => weights.tensor(name, shape),

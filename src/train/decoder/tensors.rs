@@ -7,7 +7,50 @@ use crate::model::local::adapter::Site;
 use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Gradients, Network};
 
+/// A tensor of a network, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor<'a> {
+    /// Hugging Face's.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub numbers: &'a [f32],
+}
+
 impl Network {
+    /// All tensors with their shapes, in the order of [`Network::tensors_mut`].
+    pub fn tensors(&self) -> Vec<NamedTensor<'_>> {
+        fn vector(name: String, numbers: &[f32]) -> NamedTensor<'_> {
+            NamedTensor { name, shape: vec![numbers.len()], numbers }
+        }
+        fn matrix(name: String, numbers: &[f32], n_in: usize) -> NamedTensor<'_> {
+            NamedTensor { name, shape: vec![numbers.len() / n_in, n_in], numbers }
+        }
+        let hidden = self.shape.hidden;
+        let mut tensors =
+            vec![matrix("model.embed_tokens.weight".to_owned(), &self.embedding, hidden)];
+        for (idx, layer) in self.layers.iter().enumerate() {
+            let name = |part: &str| format!("model.layers.{idx}.{part}");
+            tensors.push(vector(name("input_layernorm.weight"), &layer.attn_norm));
+            for (site, linear) in Site::ALL.iter().zip(&layer.linears) {
+                let weight = name(&format!("{}.weight", site.name()));
+                tensors.push(matrix(weight, &linear.weight, linear.n_in));
+                if let Some(bias) = &linear.bias {
+                    tensors.push(vector(name(&format!("{}.bias", site.name())), bias));
+                }
+            }
+            if let Some((q, k)) = &layer.head_norms {
+                tensors.push(vector(name("self_attn.q_norm.weight"), q));
+                tensors.push(vector(name("self_attn.k_norm.weight"), k));
+            }
+            tensors.push(vector(name("post_attention_layernorm.weight"), &layer.ffn_norm));
+        }
+        tensors.push(vector("model.norm.weight".to_owned(), &self.norm));
+        if let Some(output) = &self.output {
+            tensors.push(matrix("lm_head.weight".to_owned(), output, hidden));
+        }
+        tensors
+    }
+
     /// All tensors with Hugging Face's names, in a fixed order.
     pub fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), &mut self.embedding)];
