@@ -24,6 +24,7 @@ pub mod places;
 pub mod progress;
 pub mod report;
 pub mod repository;
+pub mod reward;
 pub mod run_folder;
 pub mod run_record;
 pub mod sandbox;
@@ -68,6 +69,7 @@ pub enum Command {
     Index(index::IndexArgs),
     Model(model::ModelArgs),
     Report(report::ReportArgs),
+    Reward(reward::RewardArgs),
     Train(train::TrainArgs),
     Triage(triage::TriageArgs),
     Trust(trust::TrustArgs),
@@ -112,6 +114,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Index(args) => index::index(args),
         Command::Model(args) => model::model(args, cli.quiet),
         Command::Report(args) => report::report(args, cli.quiet),
+        Command::Reward(args) => reward::reward(args, cli.quiet),
         Command::Train(args) => train::train(args, cli.quiet),
         Command::Triage(args) => triage::triage(args, cli.quiet),
         Command::Trust(args) => trust::trust(args),

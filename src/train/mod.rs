@@ -6,12 +6,14 @@
 pub mod checkpoint;
 pub mod data;
 pub mod decoder;
+pub mod export;
 pub mod folder;
 pub mod merge;
 pub mod mine;
 pub mod new_folder;
 pub mod optimizer;
 pub mod resume;
+pub mod reward;
 pub mod rl;
 pub mod rows;
 pub mod sample;

@@ -22,6 +22,7 @@ mod runs;
 mod sandbox;
 mod server;
 mod train;
+mod trainers;
 mod triage;
 #[cfg(target_os = "linux")]
 mod verify;

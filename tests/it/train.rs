@@ -373,7 +373,7 @@ fn answers_to_episodes_are_judged_and_two_models_compared() {
 }
 
 /// Chats of both splits that the model in `fixtures/models` can read.
-fn write_chats(path: &Path) {
+pub(crate) fn write_chats(path: &Path) {
     let lines = (0..24).map(|idx| {
         let split = if idx % 4 == 0 { "holdout" } else { "train" };
         let message =

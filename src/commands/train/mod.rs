@@ -2,6 +2,7 @@
 
 pub(crate) mod asking;
 pub mod data;
+pub mod export;
 pub mod merge;
 pub mod mine;
 pub mod rl;
@@ -32,6 +33,7 @@ pub enum TrainCommand {
     Sft(sft::SftArgs),
     Rl(rl::RlArgs),
     Merge(merge::MergeArgs),
+    Export(export::ExportArgs),
 }
 
 /// Runs `sorft train`.
@@ -43,6 +45,7 @@ pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         TrainCommand::Sft(args) => sft::sft(args, quiet),
         TrainCommand::Rl(args) => rl::rl(args, quiet),
         TrainCommand::Merge(args) => merge::merge(args, quiet),
+        TrainCommand::Export(args) => export::export(args),
     }
 }
 

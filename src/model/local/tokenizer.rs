@@ -50,7 +50,7 @@ struct ControlTokens {
 }
 
 /// Names under which vocabularies keep the end of a turn or of a text.
-const END_NAMES: &[&str] = &[
+pub const END_NAMES: &[&str] = &[
     "<|im_end|>",
     "<|endoftext|>",
     "<|eot_id|>",

@@ -66,6 +66,8 @@ pub(super) fn write(
     // Readers ask for the framework that wrote the file; the layout of all is the same.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let path = folder.file(WEIGHTS_FILE);
+    // Made here, since the library would make one that its owner alone can read.
+    folder.write(WEIGHTS_FILE, &[])?;
     serialize_to_file(named, Some(metadata), &path)
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(File::open(&path)?.sync_all()?))

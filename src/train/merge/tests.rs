@@ -11,7 +11,8 @@ use crate::model::local::gguf_copy::tests::{Entry, write_gguf};
 use crate::model::local::judge::Judge;
 use crate::model::local::load::LocalOptions;
 use crate::model::local::weights::interleaved;
-use crate::train::decoder::{Activations, Batch, Trainer};
+use crate::train::decoder::batch::Batch;
+use crate::train::decoder::{Activations, Trainer};
 
 fn fixture(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family)
