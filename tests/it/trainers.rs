@@ -358,7 +358,7 @@ fn a_tuned_model_is_merged_whole_or_not_at_all() {
         "1",
     ]);
     assert!(shop.refused(&merge("merged")).contains("is there already\nhint:"));
-    let other = tiny_model().replace("qwen2", "llama");
+    let other = tiny_model().replace("qwen2", "qwen3");
     let message =
         shop.refused(&["train", "merge", "tuned/adapter", "--model", &other, "--out", "x"]);
     assert!(message.contains("the adapter says that it was made for"), "{message}");
