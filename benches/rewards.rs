@@ -108,7 +108,7 @@ fn answer(stage: StageKind, path: &str) -> String {
                 "```\n{path}\nfunction: Order{number}.total_7\nfunction: Order{number}.total_8\n```"
             )
         }
-        StageKind::Line => format!("```\n{path}\nline: 47\nline: 48\nline: 50\n```"),
+        StageKind::Line => format!("```\n{path}\nline: 54\nline: 55\nline: 57\n```"),
         StageKind::Edit => {
             let line = |end: &str| format!("    def total_7(self, items, rate=7{end}):\n");
             format!(

@@ -1,6 +1,6 @@
 """Holds an adapter that was trained here, and its merged models, against other programs.
 
-    python checks/peft.py target/release ADAPTER MODEL MODEL.gguf
+    python checks/adapter.py target/release ADAPTER MODEL MODEL.gguf
 
 The reference is PEFT on transformers, in 32-bit floats, with the base as transformers itself
 reads the GGUF file. Against it: the trainer's losses; the merged folder's logits in transformers,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# An adapter and what it merges into, against PEFT, transformers and llama.cpp (checks/peft.py).
+# An adapter and what it merges into, against PEFT, transformers and llama.cpp (checks/adapter.py).
 #
-#     checks/peft.sh VENV ADAPTER MODEL      (MODEL: a name that `sorft model pull` knows)
+#     checks/adapter.sh VENV ADAPTER MODEL      (MODEL: a name that `sorft model pull` knows)
 #
 # VENV is created, with what is needed, where it does not exist.
 set -euo pipefail
@@ -14,4 +14,4 @@ if [ ! -d "$venv" ]; then
 fi
 cargo build --release --bin sorft --example gradients --example judge
 path=$(target/release/sorft --quiet model pull "$model")
-"$venv/bin/python" checks/peft.py target/release "$adapter" "$model" "$path"
+"$venv/bin/python" checks/adapter.py target/release "$adapter" "$model" "$path"
