@@ -90,6 +90,13 @@ fn a_reinforcement_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
         assert!(bytes("broken") == bytes("whole"), "{file}");
     }
 
+    // As a copy that is not whole leaves it.
+    fs::remove_dir_all(shop.path("broken/checkpoints/step-000006/critic")).unwrap();
+    let again = arguments("broken");
+    let output = shop.sorft(&again.iter().map(String::as_str).collect::<Vec<_>>());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("lacks files of its critic"), "{message}");
+
     let output = shop.sorft(&["report", "whole", "broken", "-o", "both.html"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let page = fs::read_to_string(shop.path("both.html")).unwrap();
@@ -112,21 +119,18 @@ fn reinforcement_tells_what_is_wrong_with_its_input() {
     };
     check(&["--max-prompt-tokens", "3"], "no episode of `episodes.jsonl` is left");
     check(&["--adapter", "none"], "reading the adapter `none`");
+    check(&["--constrained"], "no answer of 6 tokens");
     let rows = fs::read_to_string(shop.path("episodes.jsonl")).unwrap();
     fs::write(shop.path("episodes.jsonl"), rows.replace("me/shop", "pydicom/pydicom")).unwrap();
     check(&[], "pydicom/pydicom");
-    let output = shop.sorft(&[
-        "train",
-        "rl",
-        "episodes.jsonl",
-        "--out",
-        "run",
-        "--algorithm",
-        "grpo",
-        "--samples",
-        "1",
-    ]);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("leaves none to compare with"), "{message}");
+    let check = |options: &[&str], wanted: &str| {
+        let command = ["train", "rl", "episodes.jsonl", "--out", "run"];
+        let output = shop.sorft(&[&command[..], options].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains(wanted), "{options:?}: {message}");
+    };
+    check(&["--algorithm", "grpo", "--samples", "1"], "leaves none to compare with");
+    check(&["--algorithm", "rloo", "--paper"], "`--paper` is PPO as in the paper");
+    check(&["--steps", "10"], "the critic alone learns in the first 10 steps");
     assert!(!shop.path("run").exists());
 }

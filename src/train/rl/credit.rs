@@ -134,9 +134,9 @@ mod tests {
         let tracks = &groups[0].tracks;
         check(&tracks[0].returns, &[0.9, 1.0]);
         check(&tracks[1].returns, &[-0.1, 0.0]);
-        // Advantages 0.65, 0.5, −0.35, −0.5 have the mean 0.075 and the deviation 0.506.
-        check(&tracks[0].advantages, &[1.136, 0.840]);
-        check(&tracks[1].advantages, &[-0.840, -1.136]);
+        // Advantages 0.65, 0.5, −0.35, −0.5 have the mean 0.075 and the deviation 0.5056.
+        check(&tracks[0].advantages, &[1.1373, 0.8406]);
+        check(&tracks[1].advantages, &[-0.8406, -1.1373]);
         // The other stage's are 9.65 and 9.5, twice: their own mean and deviation.
         check(&groups[1].tracks[0].advantages, &[1.0, -1.0]);
         let whiten = Whiten::Batch;

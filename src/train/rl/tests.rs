@@ -177,7 +177,7 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
     let asked = asked(&engine);
     let judge = judge(RewardRule::FBeta);
     let actor = Actor::new(engine, Some(before), &judge).unwrap();
-    let options = RlOptions { steps: 3, ..options(Algorithm::Grpo) };
+    let options = RlOptions { steps: 3, ..options(Algorithm::Ppo) };
     let folder = tempfile::tempdir().unwrap();
     let trained = TrainFolder::open(&folder.path().join("run"), 1, &json!({})).unwrap();
     let rl = Rl {
