@@ -168,7 +168,7 @@ fn a_history_gives_instances_and_a_reason_for_every_other_commit() {
     let patch = rows[0]["patch"].as_str().unwrap();
     assert!(patch.contains("shop/cart.py") && !patch.contains("CHANGELOG"), "{patch}");
     assert!(rows[0]["test_patch"].as_str().unwrap().contains("test_mean_of_nothing"));
-    assert!(rows[1]["problem_statement"].as_str().unwrap().starts_with("fix the total\n"));
+    assert!(rows[1]["problem_statement"].as_str().unwrap().starts_with("shop: fix the total\n"));
 }
 
 #[test]
