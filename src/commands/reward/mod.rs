@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::commands::Outcome;
-use crate::commands::train::rl::RewardArgs as RlRewardArgs;
+use crate::commands::train::rl;
 use crate::stage::score::RewardOptions;
 use crate::train::reward::Rewards;
 
@@ -42,12 +42,12 @@ pub struct RuleArgs {
     #[arg(value_name = "EPISODES")]
     pub episodes: PathBuf,
     #[command(flatten)]
-    pub reward: RlRewardArgs,
+    pub reward: rl::RewardArgs,
 }
 
 impl RuleArgs {
     fn read(&self) -> anyhow::Result<Rewards> {
-        let RlRewardArgs { rule, beta, invented } = self.reward;
+        let rl::RewardArgs { rule, beta, invented } = self.reward;
         Rewards::read(&self.episodes, RewardOptions { rule, beta, invented })
     }
 }
