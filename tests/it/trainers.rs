@@ -345,6 +345,11 @@ fn a_tuned_model_is_merged_whole_or_not_at_all() {
         names,
         ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     );
+    let mode = |name: &str| {
+        let metadata = fs::metadata(shop.path("merged").join(name)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
+    };
+    assert_eq!(mode("model.safetensors"), mode("config.json"));
     // It is a model like any other.
     shop.done(&[
         "train",

@@ -66,11 +66,16 @@ pub(super) fn write(
     // Readers ask for the framework that wrote the file; the layout of all is the same.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let path = folder.file(WEIGHTS_FILE);
-    // Made here, since the library would make one that its owner alone can read.
+    // The library makes a file that its owner alone can read, which this one is not.
     folder.write(WEIGHTS_FILE, &[])?;
+    let permissions = path.metadata()?.permissions();
     serialize_to_file(named, Some(metadata), &path)
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(File::open(&path)?.sync_all()?))
+        .and_then(|()| {
+            let file = File::open(&path)?;
+            file.set_permissions(permissions)?;
+            Ok(file.sync_all()?)
+        })
         .with_context(|| folder.failed(WEIGHTS_FILE))?;
     let bytes = file_bytes(&path)?;
     folder.finish()?;
