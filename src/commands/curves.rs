@@ -123,7 +123,7 @@ fn rl(logs: &Logs, of: impl Fn(&RlMetrics) -> Option<f64>) -> Vec<(f64, f64)> {
 
 fn peak_memory(logs: &Logs) -> Vec<(f64, f64)> {
     let Logs::Rl(_, timings) = logs else { return Vec::new() };
-    let mebibytes = |t: &RlTiming| Some((t.step as f64, t.peak_memory_bytes? as f64 / 1048576.0));
+    let mebibytes = |t: &RlTiming| Some((t.step as f64, t.peak_memory_bytes? as f64 / 1_048_576.0));
     timings.iter().filter_map(mebibytes).collect()
 }
 

@@ -168,7 +168,7 @@ impl<'a> Learner<'a> {
         let mut sums = Sums::default();
         for pack in packs(groups, self.asked, self.options.pack_tokens) {
             let batch = pack.batch(groups, self.asked, weight);
-            self.learn_pack(at, groups, &pack, &batch, update.policy.is_some(), &mut sums);
+            self.learn_pack(at, groups, (&pack, &batch), update.policy.is_some(), &mut sums);
         }
         if let Some(policy) = &mut update.policy {
             policy.loss = sums.policy;
@@ -187,8 +187,7 @@ impl<'a> Learner<'a> {
         &mut self,
         at: &At,
         groups: &[Group],
-        pack: &Pack,
-        batch: &Batch,
+        (pack, batch): (&Pack, &Batch),
         is_policy_taught: bool,
         sums: &mut Sums,
     ) {

@@ -34,7 +34,7 @@ fn asked(engine: &LocalEngine) -> Vec<Asked> {
         let prompt = Prompt { messages: vec![Message { role: Role::User, content }] };
         let ids = engine.encode(&prompt).unwrap();
         let stage = if idx % 2 == 0 { StageKind::File } else { StageKind::Function };
-        Asked { name: name, stage, prompt, ids, grammar: None, max_tokens: 8 }
+        Asked { name, stage, prompt, ids, grammar: None, max_tokens: 8 }
     };
     ["where is it?", "which one", "a b c", "so", "where is it?"]
         .into_iter()
