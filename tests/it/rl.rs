@@ -1,7 +1,6 @@
 //! `sorft train rl` on a tiny model, and the report of its run.
 
 use std::fs;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -68,20 +67,7 @@ fn a_reinforcement_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
 
     let mut n_kills = 0;
     for n_lines in [1, 4] {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
-        command.env("HOME", shop.home.path()).env("SORFT_OFFLINE", "1").current_dir(&shop.home);
-        let mut run =
-            command.args(arguments("broken")).arg("-q").stdout(Stdio::null()).spawn().unwrap();
-        let lines = || {
-            let text = fs::read_to_string(shop.path("broken/metrics.jsonl")).unwrap_or_default();
-            text.lines().count()
-        };
-        while lines() < n_lines && run.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        n_kills += usize::from(run.try_wait().unwrap().is_none());
-        run.kill().unwrap();
-        run.wait().unwrap();
+        n_kills += usize::from(shop.kill_at(n_lines, "broken/metrics.jsonl", &arguments("broken")));
     }
     assert!(0 < n_kills, "every run was over before it could be killed");
     done(&shop, "broken");

@@ -97,6 +97,22 @@ impl Shop {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Runs a command until a log has so many lines, and kills it; false where it had ended.
+    pub(crate) fn kill_at(&self, n_lines: usize, log: &str, arguments: &[String]) -> bool {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
+        command.env("HOME", self.home.path()).env("SORFT_OFFLINE", "1").current_dir(&self.home);
+        let quiet = command.args(arguments).arg("-q").stdout(std::process::Stdio::null());
+        let mut run = quiet.spawn().unwrap();
+        let lines = || fs::read_to_string(self.path(log)).unwrap_or_default().lines().count();
+        while lines() < n_lines && run.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let is_running = run.try_wait().unwrap().is_none();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        is_running
+    }
+
     pub(crate) fn mine(&self) -> Value {
         let mine = ["train", "mine", "repos/me__shop", "--out", "instances.jsonl"];
         self.done(&[&mine[..], &["--holdout", "none", "--repro-from-tests"]].concat())
@@ -426,26 +442,7 @@ fn a_tuning_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
 
     let mut n_kills = 0;
     for n_lines in [2, 40, 170] {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
-        command.env("HOME", shop.home.path()).env("SORFT_OFFLINE", "1").current_dir(&shop.home);
-        let mut run = command
-            .args(tune("broken"))
-            .arg("-q")
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = || {
-            fs::read_to_string(shop.path("broken/metrics.jsonl"))
-                .unwrap_or_default()
-                .lines()
-                .count()
-        };
-        while lines() < n_lines && run.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        n_kills += usize::from(run.try_wait().unwrap().is_none());
-        run.kill().unwrap();
-        run.wait().unwrap();
+        n_kills += usize::from(shop.kill_at(n_lines, "broken/metrics.jsonl", &tune("broken")));
     }
     assert!(0 < n_kills, "every run was over before it could be killed");
     // As a kill in the middle of a checkpoint leaves it.

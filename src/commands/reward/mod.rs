@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::commands::Outcome;
-use crate::commands::train::rl;
-use crate::stage::score::RewardOptions;
+use crate::commands::train::rl::args::RewardRuleArgs;
 use crate::train::reward::Rewards;
 
 /// Reward completions by the episodes that they answer, for trainers other than this one
@@ -42,12 +41,11 @@ pub struct RuleArgs {
     #[arg(value_name = "EPISODES")]
     pub episodes: PathBuf,
     #[command(flatten)]
-    pub reward: rl::RewardArgs,
+    pub reward: RewardRuleArgs,
 }
 
 impl RuleArgs {
     fn read(&self) -> anyhow::Result<Rewards> {
-        let rl::RewardArgs { rule, beta, invented } = self.reward;
-        Rewards::read(&self.episodes, RewardOptions { rule, beta, invented })
+        Rewards::read(&self.episodes, self.reward.options())
     }
 }

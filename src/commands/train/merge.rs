@@ -14,7 +14,7 @@ use crate::train::merge::{MergeOptions, Merged, base_of, merge as merge_models};
 
 /// Write a base model and an adapter as one model, for other programs
 ///
-/// A Hugging Face folder loads in transformers and vLLM; a GGUF file, for which the base
+/// A Hugging Face folder loads in transformers; a GGUF file, for which the base
 /// must be one, in llama.cpp. All weights are in memory as 32-bit floats meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\

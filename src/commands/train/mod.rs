@@ -31,7 +31,7 @@ pub enum TrainCommand {
     Data(data::EpisodeArgs),
     Sample(sample::SampleArgs),
     Sft(sft::SftArgs),
-    Rl(rl::RlArgs),
+    Rl(rl::args::RlArgs),
     Merge(merge::MergeArgs),
     Export(export::ExportArgs),
 }
