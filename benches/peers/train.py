@@ -18,13 +18,15 @@ the mean of a run's steps, and the best of the `--repeat` runs. Memory is the hi
 of the whole process, as `/usr/bin/time -v` tells it: weights, libraries and loading count. How much
 of it the libraries of torch are stands above the table.
 `bf16` has the base in 16 bits and the adapter in 32, as PEFT does it; `bf16, adapter too` has all
-in 16. Ratios are sorft's figure over that of the row: above 1, sorft is faster; below 1, it needs
-less memory. Rows with gradient checkpointing are compared with sorft's `--recompute`.
+in 16. Ratios are the figure of sorft with the same precision over that of the row: above 1, sorft
+is faster; below 1, it needs less memory. Rows with gradient checkpointing are compared with
+sorft's `--recompute`.
 
 The result is Markdown on stdout.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -113,7 +115,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def sorft_figures(arguments, name, loss, recompute):
+def sorft_figures(arguments, name, loss, precision, recompute):
     """Tokens per second, peak memory, tokens of a sequence, and how many of these are learnt."""
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -122,7 +124,8 @@ def sorft_figures(arguments, name, loss, recompute):
         command = [arguments.sorft, "--quiet", "train", "sft", folder / "chats.jsonl",
                    "--model", name, "--out", folder / "tuned", "--max-steps", n_updates,
                    "--batch", 1, "--held-out", 0, "--rank", RANK, "--alpha", ALPHA,
-                   "--rate", RATE, "--save-every", 10 * n_updates, "--format", "json"]
+                   "--rate", RATE, "--save-every", 10 * n_updates, "--precision", precision,
+                   "--format", "json"]
         said, memory = run(command + (["--recompute"] if recompute else []), arguments.threads)
         if said is None:
             return None
@@ -193,22 +196,33 @@ def best_of(figures, more):
     return max(figures, more)
 
 
+def precision_beside(dtype):
+    """What sorft's projections are kept in beside a run of torch."""
+    return "f32" if dtype == "f32" else "bf16"
+
+
+def label(way):
+    precision, recompute = way
+    return f"{precision}{', `--recompute`' if recompute else ''}"
+
+
 def compare(arguments, name, loss):
     """Prints the rows of a model and a kind of chats."""
     cases = [(dtype, recompute) for dtype in arguments.dtype for recompute in [False, True]]
     own, peers, size = {}, {}, None
     for repeat in range(arguments.repeat):
-        for place, (dtype, recompute) in enumerate(cases):
+        for dtype, recompute in cases:
             note = lambda what: print(f"{name}, {loss}, run {repeat + 1}: {what}",
                                       file=sys.stderr, flush=True)
-            # Both ways of sorft once a round, each just before its first peer.
-            if place < 2:
-                note(f"sorft{', --recompute' if recompute else ''}")
-                figures = sorft_figures(arguments, name, loss, recompute)
+            # Each way of sorft once a round, just before its first peer.
+            way = precision_beside(dtype), recompute
+            if len(own.setdefault(way, [])) <= repeat:
+                note(f"sorft {label(way)}")
+                figures = sorft_figures(arguments, name, loss, *way)
                 if figures is not None:
                     *figures, n_tokens, n_learnt = figures
                     size = n_tokens, n_learnt
-                own[recompute] = best_of(own.get(recompute), figures and tuple(figures))
+                own[way].append(figures and tuple(figures))
                 if size is None:
                     sys.exit(f"sorft has not enough memory for {name}")
             note(f"PEFT {dtype}{', checkpointing' if recompute else ''}")
@@ -217,15 +231,16 @@ def compare(arguments, name, loss):
     cells = lambda figures: (f"{figures[0]:,.0f} | {figures[1] / 1e9:.2f}" if figures
                              else "no memory | ")
     what = f"{name} | {size[1]:,} of {size[0]:,}"
-    for recompute, label in [(False, "sorft f32"), (True, "sorft f32, `--recompute`")]:
-        print(f"| {what} | {label} | {cells(own[recompute])} | | |")
+    own = {way: functools.reduce(best_of, runs) for way, runs in own.items()}
+    for way, figures in own.items():
+        print(f"| {what} | sorft {label(way)} | {cells(figures)} | | |")
     for (dtype, recompute), figures in peers.items():
-        label = f"PEFT {dtype}{', gradient checkpointing' if recompute else ''}"
+        mine = own[precision_beside(dtype), recompute]
+        of_peer = f"PEFT {dtype}{', gradient checkpointing' if recompute else ''}"
         ratios = " | "
-        if figures and own[recompute]:
-            ratios = " | ".join(f"{mine / theirs:.2f}"
-                                for mine, theirs in zip(own[recompute], figures))
-        print(f"| {what} | {label} | {cells(figures)} | {ratios} |", flush=True)
+        if figures and mine:
+            ratios = " | ".join(f"{ours / theirs:.2f}" for ours, theirs in zip(mine, figures))
+        print(f"| {what} | {of_peer} | {cells(figures)} | {ratios} |", flush=True)
 
 
 def main():

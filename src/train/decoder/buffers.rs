@@ -9,6 +9,10 @@ pub(super) struct Buffers {
     max_rows: usize,
     /// Of a few rows, whatever the batch: it has no part in the others' sizes.
     pub(super) logits: Vec<f32>,
+    /// Factors of a product in 16 bits.
+    pub(super) panels: [Vec<u32>; 2],
+    /// Weights of 16 bits in 32.
+    pub(super) unpacked: Vec<f32>,
 }
 
 impl Buffers {

@@ -2,12 +2,13 @@
 
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::matrix::{Into, Threads, View, product};
+use crate::train::decoder::weight::Weight;
 
 /// `y = x · weightᵀ + bias`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
     /// (out, in)
-    pub weight: Vec<f32>,
+    pub weight: Weight,
     /// (out)
     pub bias: Option<Vec<f32>>,
     pub n_in: usize,
@@ -47,8 +48,7 @@ impl Linear {
         let n_rows = x.len() / self.n_in;
         let rows = View::new(x, self.n_in);
         let mut y = buffers.take(n_rows * n_out);
-        let weight = View::new(&self.weight, self.n_in);
-        product(&mut y, Into::Overwrite, rows, weight.t(), 1.0, Threads::All);
+        self.weight.forward(&mut y, x, self.n_in, buffers);
         if let Some(bias) = &self.bias {
             for y in y.chunks_exact_mut(n_out) {
                 y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
@@ -83,9 +83,9 @@ impl Linear {
         let n_out = self.n_out();
         let n_rows = x.len() / self.n_in;
         let (rows, d_rows) = (View::new(x, self.n_in), View::new(dy, n_out));
-        product(dx, into, d_rows, View::new(&self.weight, self.n_in), 1.0, Threads::All);
+        self.weight.backward((dx, into), dy, self.n_in, buffers);
         if let Some(full) = gradients.full {
-            product(&mut full.weight, Into::Add, d_rows.t(), rows, 1.0, Threads::All);
+            product(full.weight.floats_mut(), Into::Add, d_rows.t(), rows, 1.0, Threads::All);
             if let Some(d_bias) = &mut full.bias {
                 for dy in dy.chunks_exact(n_out) {
                     d_bias.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);

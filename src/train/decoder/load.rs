@@ -7,6 +7,7 @@ use crate::model::local::config::DecoderConfig;
 use crate::model::local::weights::{StoredTensor, Weights};
 use crate::train::decoder::layer::Layer;
 use crate::train::decoder::linear::Linear;
+use crate::train::decoder::weight::Weight;
 use crate::train::decoder::{Network, Shape};
 
 impl Network {
@@ -35,7 +36,7 @@ impl Network {
             let weight = format!("blk.{layer}.{name}.weight");
             let bias = format!("blk.{layer}.{name}.bias");
             Ok(Linear {
-                weight: numbers(&weight, stored(&weight, &[n_out, n_in])?)?,
+                weight: Weight::Floats(numbers(&weight, stored(&weight, &[n_out, n_in])?)?),
                 bias: match weights.find(&bias) {
                     Some(_) => Some(numbers(&bias, stored(&bias, &[n_out])?)?),
                     None => None,

@@ -16,7 +16,7 @@ impl Network {
                 let Some(LowRank { a, b, rank, scale }) = low_rank else { continue };
                 let Linear { weight, n_in, .. } = linear;
                 let (a, b) = (View::new(a, *n_in), View::new(b, *rank));
-                product(weight, Into::Add, b, a, *scale, Threads::All);
+                product(weight.floats_mut(), Into::Add, b, a, *scale, Threads::All);
             }
         }
     }

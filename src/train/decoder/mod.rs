@@ -6,6 +6,7 @@
 
 mod attention;
 pub mod batch;
+mod bf16;
 mod buffers;
 mod exp;
 mod gate;
@@ -21,6 +22,7 @@ pub mod tensors;
 #[cfg(test)]
 mod tests;
 pub mod top;
+pub mod weight;
 
 use crate::train::decoder::attention::Attention;
 use crate::train::decoder::batch::{Batch, Target};
@@ -29,6 +31,7 @@ use crate::train::decoder::layer::{Adapted, Layer, LayerAdapter, LayerGradients,
 use crate::train::decoder::norm::{rms_norm, rms_norm_backward};
 use crate::train::decoder::rotary::Rotation;
 use crate::train::decoder::top::{Top, imitate};
+use crate::train::decoder::weight::BasePrecision;
 
 /// The weights of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -237,6 +240,16 @@ impl Trainer {
 }
 
 impl Network {
+    /// Rounds the projections, where they are to have 16 bits: half their memory, and products at
+    /// twice the speed where the processor has instructions for them. They can be neither trained
+    /// nor merged into after that.
+    pub fn keep_projections_in(&mut self, precision: BasePrecision) {
+        if precision == BasePrecision::Bf16 {
+            let linears = self.layers.iter_mut().flat_map(|layer| &mut layer.linears);
+            linears.for_each(|linear| linear.weight.round());
+        }
+    }
+
     /// Tokens that it knows, and rows of its output matrix.
     pub fn n_vocab(&self) -> usize {
         self.output_matrix().len() / self.shape.hidden

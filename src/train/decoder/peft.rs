@@ -208,7 +208,7 @@ mod tests {
         }
         fs::write(folder.path().join(CONFIG_FILE), config).unwrap();
         let mut wider = network.clone();
-        wider.layers[1].linears[Site::Up as usize].weight.extend(vec![0.0; 32]);
+        wider.layers[1].linears[Site::Up as usize].weight.floats_mut().extend(vec![0.0; 32]);
         let message = format!("{:#}", Adapter::read(folder.path(), &wider).unwrap_err());
         let wanted = "up_proj.lora_B.weight` has the shape [64, 4] where the model needs [65, 4]";
         assert!(message.contains(wanted), "{message}");

@@ -33,7 +33,7 @@ impl Network {
             tensors.push(vector(name("input_layernorm.weight"), &layer.attn_norm));
             for (site, linear) in Site::ALL.iter().zip(&layer.linears) {
                 let weight = name(&format!("{}.weight", site.name()));
-                tensors.push(matrix(weight, &linear.weight, linear.n_in));
+                tensors.push(matrix(weight, linear.weight.floats(), linear.n_in));
                 if let Some(bias) = &linear.bias {
                     tensors.push(vector(name(&format!("{}.bias", site.name())), bias));
                 }
@@ -58,7 +58,8 @@ impl Network {
             let name = |part: &str| format!("model.layers.{idx}.{part}");
             tensors.push((name("input_layernorm.weight"), &mut layer.attn_norm));
             for (site, linear) in Site::ALL.iter().zip(&mut layer.linears) {
-                tensors.push((name(&format!("{}.weight", site.name())), &mut linear.weight));
+                tensors
+                    .push((name(&format!("{}.weight", site.name())), linear.weight.floats_mut()));
                 if let Some(bias) = &mut linear.bias {
                     tensors.push((name(&format!("{}.bias", site.name())), bias));
                 }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::train::decoder::batch::Completion;
 use crate::train::decoder::linear::Linear;
+use crate::train::decoder::weight::Weight;
 
 /// What the three families have of their own.
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ fn network(family: Family, seed: u64) -> Network {
         linears: std::array::from_fn(|site| {
             let (n_in, n_out) = widths[site];
             let bias = (family.has_bias && site < 3).then(|| draw(n_out, 0.0, 0.3));
-            Linear { weight: draw(n_in * n_out, 0.0, 0.4), bias, n_in }
+            Linear { weight: Weight::Floats(draw(n_in * n_out, 0.0, 0.4)), bias, n_in }
         }),
     };
     let layers = vec![layer(), layer()];
@@ -145,6 +146,29 @@ fn a_fresh_adapter_changes_nothing_and_only_its_b_learns_at_first() {
     for (name, gradient) in gradients.tensors_mut() {
         let learns = gradient.iter().any(|g| *g != 0.0);
         assert_eq!(learns, name.contains("lora_B"), "{name}");
+    }
+}
+
+#[test]
+fn projections_in_16_bits_give_nearly_the_same_gradients() {
+    for family in [LLAMA, QWEN2, QWEN3] {
+        let (mut network, batch) = (network(family, 13), batch());
+        let adapter = adapter(&network, 14);
+        let mut trainer = Trainer::new(Activations::Keep);
+        let mut gradients = |network: &Network| {
+            let mut gradients = Gradients::Adapter(adapter.zeros_like());
+            (trainer.step(network, Some(&adapter), &batch, &mut gradients), gradients)
+        };
+        let (wanted, mut exact) = gradients(&network);
+        network.keep_projections_in(BasePrecision::Bf16);
+        let (found, mut rounded) = gradients(&network);
+        assert!(found != wanted, "nothing was rounded");
+        assert!((found - wanted).abs() < 1e-2 * wanted, "{found}, wanted {wanted}");
+        for ((name, a), (_, b)) in exact.tensors_mut().into_iter().zip(rounded.tensors_mut()) {
+            let size = a.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let error = a.iter().zip(b).map(|(a, b)| (a - *b).powi(2)).sum::<f32>().sqrt();
+            assert!(error < 3e-2 * size, "{name}: {error} of {size}");
+        }
     }
 }
 

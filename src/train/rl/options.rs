@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::train::decoder::weight::BasePrecision;
+
 /// How rewards become advantages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +67,8 @@ pub struct RlOptions {
     pub rank: usize,
     /// Additions are scaled by alpha / rank.
     pub alpha: f64,
+    /// What the base's projections are kept in.
+    pub precision: BasePrecision,
     /// Tokens that go through the network at once.
     pub pack_tokens: usize,
     /// Steps from one checkpoint, with its held-out rewards, to the next.
@@ -101,6 +105,7 @@ pub(super) mod tests {
             lambda: 1.0,
             rank: 4,
             alpha: 8.0,
+            precision: BasePrecision::F32,
             pack_tokens: 256,
             save_every: 10,
             seed: 3,

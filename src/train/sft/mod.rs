@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::decoder::batch::Batch;
 use crate::train::decoder::peft::Precision;
+use crate::train::decoder::weight::BasePrecision;
 use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
 use crate::train::folder::{ADAPTER, CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
@@ -40,6 +41,8 @@ pub struct SftOptions {
     pub rank: usize,
     /// Additions are scaled by alpha / rank.
     pub alpha: f64,
+    /// What the base's projections are kept in.
+    pub precision: BasePrecision,
     /// Tokens that go through the network at once.
     pub pack_tokens: usize,
     /// Updates from one checkpoint, with its held-out loss, to the next.

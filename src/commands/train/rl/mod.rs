@@ -88,6 +88,7 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     if let Some(before) = &before {
         network.merge(before);
     }
+    network.keep_projections_in(options.precision);
     let judge = |idx: usize, completion: String, ended: Ended| {
         ScoredSample::new(&rows[idx].episode, completion, ended, &reward)
     };
