@@ -15,6 +15,7 @@ mod help;
 mod index;
 mod interrupt;
 mod layers;
+mod licences;
 mod load;
 mod machine;
 mod named_tests;
