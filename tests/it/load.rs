@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use sorft::model::remote::endpoint::Endpoint;
 use sorft::model::remote::{RemoteEngine, RemoteOptions};
@@ -36,9 +37,10 @@ fn wanted(default: usize) -> usize {
 
 fn figures(what: &str, n: usize, began: Instant, tally: &Tally) -> String {
     let mib = peak_memory_bytes().unwrap_or(0) >> 20;
+    let children = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() >> 10;
     let seconds = began.elapsed().as_secs_f64();
     format!(
-        "{n} {what}: {seconds:.1} s, {} requests, faults {:?}, peak of the test {mib} MiB",
+        "{n} {what}: {seconds:.1} s, {} requests, faults {:?}, peak of the test {mib} MiB, of sorft {children} MiB",
         tally.requests, tally.faults
     )
 }

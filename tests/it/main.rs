@@ -7,6 +7,7 @@ mod bad_model;
 mod bad_repository;
 mod canary;
 mod eval;
+#[cfg(target_os = "linux")]
 mod faulty;
 mod fix;
 mod fuzzed;
@@ -16,6 +17,7 @@ mod index;
 mod interrupt;
 mod layers;
 mod licences;
+#[cfg(target_os = "linux")]
 mod load;
 mod machine;
 mod named_tests;
