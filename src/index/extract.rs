@@ -50,7 +50,10 @@ fn read_outline(rules: &Rules, text: &Text) -> (Outline, usize) {
 
 /// The lines, from 1, at which a text cannot be read, one for each error.
 pub(super) fn syntax_errors(rules: &Rules, text: &Text) -> Vec<u32> {
-    read_tree(rules, text).map_or_else(|| vec![1], |(_, errors)| errors)
+    let errors = read_tree(rules, text).map_or_else(|| vec![1], |(_, errors)| errors);
+    // What is missing behind the last newline is missing from the last line.
+    let last = text.n_lines().max(1) as u32;
+    errors.into_iter().map(|line| line.min(last)).collect()
 }
 
 /// The tree of a text and the lines of its errors; `None` where the parser gave up. What the

@@ -17,7 +17,7 @@ mod plainer;
 mod preprocessor;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rayon::prelude::*;
 
@@ -159,16 +159,20 @@ impl Index {
     }
 }
 
+/// The rules of all languages, each made when it is first asked for, which takes longer than to
+/// read a file by them.
+static ALL_RULES: LazyLock<RuleBook> = LazyLock::new(|| RuleBook::new(&[]));
+
 /// The outline of one text, whatever snapshot it belongs to: a file as an edit would leave it.
 pub fn outline_of(path: &RepoPath, text: &Text) -> Outline {
-    outline_by(language::of_path(path), text, &RuleBook::new(&[]))
+    outline_by(language::of_path(path), text, &ALL_RULES)
 }
 
 /// The lines, from 1, at which the syntax of a text cannot be read, one for each error.
 pub fn syntax_errors(path: &RepoPath, text: &Text) -> Vec<u32> {
-    let rules = RuleBook::new(&[]);
     let language = language::of_path(path);
-    language.map_or_else(Vec::new, |language| extract::syntax_errors(rules.rules(language), text))
+    language
+        .map_or_else(Vec::new, |language| extract::syntax_errors(ALL_RULES.rules(language), text))
 }
 
 fn outline_by(language: Option<&'static Language>, text: &Text, rules: &RuleBook) -> Outline {

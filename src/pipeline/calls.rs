@@ -106,8 +106,9 @@ impl<'a> Calls<'a> {
     fn count(&self, completions: &[Completion]) {
         let mut total = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         // What was not computed again depends on what ran before, so a resumed run would differ.
+        // They share one prompt.
+        total.prompt_tokens += completions.first().map_or(0, |first| first.usage.prompt_tokens);
         for usage in completions.iter().map(|completion| completion.usage) {
-            total.prompt_tokens += usage.prompt_tokens;
             total.completion_tokens += usage.completion_tokens;
             total.forced_tokens += usage.forced_tokens;
         }

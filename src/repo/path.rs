@@ -30,10 +30,14 @@ pub enum PathError {
     TooLong(usize),
 }
 
+/// Characters of a text that is no path which its error keeps.
+const MOST_QUOTED: usize = 120;
+
 impl RepoPath {
     /// Parses a path as git writes it: relative, `/` between components.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let owned = || text.to_owned();
+        // Messages and records quote it, and whoever wrote it may have written on and on.
+        let owned = || text.chars().take(MOST_QUOTED).collect();
         if text.is_empty() {
             return Err(PathError::Empty);
         }
@@ -168,6 +172,12 @@ mod tests {
         for text in hostile {
             assert!(RepoPath::parse(text).is_err(), "{text:?} must not parse");
         }
+    }
+
+    #[test]
+    fn the_error_of_a_long_text_is_short() {
+        let error = RepoPath::parse(&"\u{89}".repeat(2000)).unwrap_err();
+        assert!(error.to_string().len() < 2000, "{error}");
     }
 
     #[test]

@@ -7,12 +7,18 @@ mod bad_model;
 mod bad_repository;
 mod canary;
 mod eval;
+#[cfg(target_os = "linux")]
+mod faulty;
 mod fix;
+mod fuzzed;
 mod git_apply;
 mod help;
 mod index;
 mod interrupt;
 mod layers;
+mod licences;
+#[cfg(target_os = "linux")]
+mod load;
 mod machine;
 mod named_tests;
 mod options;

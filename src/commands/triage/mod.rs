@@ -27,7 +27,7 @@ use crate::commands::work::SampleArgs;
 use crate::index::Index;
 use crate::repo::staged::{StagedFile, read_staged};
 use crate::triage::Findings;
-use crate::triage::annotations::{command, render_annotations};
+use crate::triage::annotations::{MOST_OF_A_KIND, command, render_annotations};
 use crate::triage::change::{Comparison, changes_of};
 use crate::triage::issue::find_in_issue;
 use crate::triage::log::Log;
@@ -231,7 +231,8 @@ fn show(
         TriageFormat::Sarif => write_json(&render_sarif(findings, comparison)),
         TriageFormat::Github => {
             let mut text = render_annotations(findings);
-            for path in comparison.iter().flat_map(|comparison| &comparison.missing) {
+            let missing = comparison.iter().flat_map(|comparison| &comparison.missing);
+            for path in missing.take(MOST_OF_A_KIND) {
                 let message = "the issue points here, and the change does not go here";
                 text += &command("warning", path.as_str(), 1, "not changed", message);
             }

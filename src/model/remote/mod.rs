@@ -338,6 +338,7 @@ impl RemoteEngine {
     }
 }
 
+const WRONG_SERVER_HINT: &str = "hint: is the address that of an OpenAI-compatible server?";
 /// Bytes of an error, a page, or what frames an answer.
 const MOST_SAID: usize = 1 << 20;
 /// Bytes of a token with all that a server says of it.
@@ -353,17 +354,21 @@ async fn read_answer(
     let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
     let broken = |reason: String| Failure::Passing { reason, wait: None };
     let bad = |err: BadAnswer| match err {
-        BadAnswer::Reported { .. } => Failure::Passing { reason: err.to_string(), wait: None },
-        _ => Failure::Final(anyhow::anyhow!(
-            "{err}\nhint: is the address that of an OpenAI-compatible server?"
-        )),
+        // It has told its models in JSON, so that an answer which is none was damaged on the way.
+        BadAnswer::Reported { .. } | BadAnswer::NotJson { .. } => broken(err.to_string()),
+        BadAnswer::TooManyChoices { .. } => {
+            Failure::Final(anyhow::anyhow!("{err}\n{WRONG_SERVER_HINT}"))
+        }
     };
     // An event of a token takes a few hundred bytes, log-probabilities included.
     let most = MOST_SAID + n * max_tokens * MOST_OF_A_TOKEN;
     let mut answer = Answer::default();
     if content_type.starts_with("text/html") {
         let body = read_body(response, MOST_SAID).await.unwrap_or_default();
-        return Err(bad(BadAnswer::NotJson { found: excerpt(&body) }));
+        return Err(Failure::Final(anyhow::anyhow!(
+            "wanted JSON, found `{}`\n{WRONG_SERVER_HINT}",
+            excerpt(&body)
+        )));
     }
     if content_type.starts_with("application/json") {
         let body = read_body(response, most).await.map_err(|err| broken(format!("{err:#}")))?;

@@ -132,6 +132,8 @@ async fn what_fails_for_a_moment_is_tried_again() {
         stream(&[""]),
         ResponseTemplate::new(200)
             .set_body_raw("data: {\"error\":{\"message\":\"busy\"}}\n\n", "text/event-stream"),
+        ResponseTemplate::new(200).set_body_raw("data: {\"choi\u{fffd}\n\n", "text/event-stream"),
+        ResponseTemplate::new(200).set_body_raw("{\"choices\": [", "application/json"),
     ];
     for response in rows {
         let server = server_of("other").await;

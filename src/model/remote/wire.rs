@@ -121,10 +121,13 @@ impl Answer {
         bytes: &[u8],
         n: usize,
     ) -> Result<Vec<(usize, String)>, BadAnswer> {
+        // What was there before holds no line end: a long line is looked through once.
+        let mut new = self.pending.len();
         self.pending.extend_from_slice(bytes);
         let mut grown = Vec::new();
-        while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=end).collect();
+        while let Some(at) = self.pending[new..].iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.pending.drain(..=new + at).collect();
+            new = 0;
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b":") {
                 continue;
@@ -220,6 +223,10 @@ impl Answer {
         let estimates: Vec<usize> =
             self.choices.iter().map(|choice| counter.count(&choice.text)).collect();
         let estimated_total: usize = estimates.iter().sum();
+        // Up to the end of a sample, so that what rounding takes from one comes to the next.
+        let share_up_to = |n_samples: usize, total: usize| {
+            total * estimates[..n_samples].iter().sum::<usize>() / estimated_total
+        };
         let (told_prompt, told_completion) = (count("prompt_tokens"), count("completion_tokens"));
         let is_estimated = told_prompt.is_none() || told_completion.is_none();
         let usage_of = |sample: usize| Usage {
@@ -231,7 +238,9 @@ impl Answer {
             // A server tells one sum for all samples; each gets its share by length.
             completion_tokens: match told_completion {
                 Some(total) if estimates.len() == 1 => total,
-                Some(total) if 0 < estimated_total => total * estimates[sample] / estimated_total,
+                Some(total) if 0 < estimated_total => {
+                    share_up_to(sample + 1, total) - share_up_to(sample, total)
+                }
                 _ => estimates[sample],
             },
             forced_tokens: 0,
@@ -285,6 +294,22 @@ mod tests {
             assert_eq!(completions[1].logprob, Some(-0.5));
             assert_eq!(completions[0].usage.prompt_tokens, 9);
             assert!(!completions[0].usage.is_estimated);
+        }
+    }
+
+    #[test]
+    fn the_shares_of_the_samples_add_up_to_what_the_server_told() {
+        let choice = |index: usize, text: &str| json!({ "index": index, "message": { "content": text }, "finish_reason": "stop" });
+        for total in [0, 1, 7, 100] {
+            let body = json!({
+                "choices": [choice(0, "a b c"), choice(1, "d"), choice(2, "e f g h i j")],
+                "usage": { "prompt_tokens": 9, "completion_tokens": total },
+            });
+            let mut answer = Answer::default();
+            answer.feed_whole(body.to_string().as_bytes(), 3).unwrap();
+            let completions = answer.into_completions(1, &EstimateTokens);
+            let told: usize = completions.iter().map(|one| one.usage.completion_tokens).sum();
+            assert_eq!(told, total);
         }
     }
 
