@@ -92,7 +92,7 @@ pub struct SftArgs {
     pub alpha: Option<f64>,
     /// What the base's projections are kept in: `bf16` takes half the memory, and is faster on
     /// processors that multiply it (AVX-512 BF16)
-    #[arg(long, value_enum, default_value = "bf16", help_heading = "Training")]
+    #[arg(long, value_enum, default_value = "f32", help_heading = "Training")]
     pub precision: BasePrecision,
     /// Tokens that go through the network at once; fewer need less memory
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Training")]
