@@ -15,19 +15,7 @@ use sorft::prompt::{Message, Prompt, Role};
 use sorft::run::memory::peak_memory_bytes;
 
 use crate::eval::{Bench, script};
-use crate::faulty::{Fault, Faulty, QUICK, Tally};
-
-const ALL: &[Fault] = &[
-    Fault::Dropped,
-    Fault::HalfBody,
-    Fault::Overloaded,
-    Fault::TooManyRequests,
-    Fault::BrokenJson,
-    Fault::BrokenEvent,
-    Fault::EndsEarly,
-    Fault::BreaksOff,
-    Fault::Stalls,
-];
+use crate::faulty::{ALL, Faulty, QUICK, Tally};
 
 /// How many, where the environment does not say more.
 fn wanted(default: usize) -> usize {

@@ -339,6 +339,7 @@ impl RemoteEngine {
 }
 
 const WRONG_SERVER_HINT: &str = "hint: is the address that of an OpenAI-compatible server?";
+
 /// Bytes of an error, a page, or what frames an answer.
 const MOST_SAID: usize = 1 << 20;
 /// Bytes of a token with all that a server says of it.
@@ -365,10 +366,8 @@ async fn read_answer(
     let mut answer = Answer::default();
     if content_type.starts_with("text/html") {
         let body = read_body(response, MOST_SAID).await.unwrap_or_default();
-        return Err(Failure::Final(anyhow::anyhow!(
-            "wanted JSON, found `{}`\n{WRONG_SERVER_HINT}",
-            excerpt(&body)
-        )));
+        let page = BadAnswer::NotJson { found: excerpt(&body) };
+        return Err(Failure::Final(anyhow::anyhow!("{page}\n{WRONG_SERVER_HINT}")));
     }
     if content_type.starts_with("application/json") {
         let body = read_body(response, most).await.map_err(|err| broken(format!("{err:#}")))?;

@@ -34,7 +34,7 @@ pub(super) struct LinearGradients<'a> {
 
 impl Linear {
     pub(super) fn n_out(&self) -> usize {
-        self.weight.len() / self.n_in
+        self.weight.n_numbers() / self.n_in
     }
 
     /// Rows of `n_in` numbers to rows of `n_out`.

@@ -240,8 +240,8 @@ impl Trainer {
 }
 
 impl Network {
-    /// Rounds the projections, where they are to have 16 bits: half their memory, and products at
-    /// twice the speed where the processor has instructions for them. They can be neither trained
+    /// Rounds the projections, where they are to have 16 bits: half their memory, and faster
+    /// products where the processor has instructions for them. They can be neither trained
     /// nor merged into after that.
     pub fn keep_projections_in(&mut self, precision: BasePrecision) {
         if precision == BasePrecision::Bf16 {

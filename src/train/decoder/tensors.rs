@@ -98,7 +98,7 @@ impl Adapter {
         let layers = network.layers.iter().map(|layer| {
             Site::ALL.map(|site| {
                 let linear = &layer.linears[site as usize];
-                let n_out = linear.weight.len() / linear.n_in;
+                let n_out = linear.weight.n_numbers() / linear.n_in;
                 let a = (0..rank * linear.n_in).map(|_| draw(linear.n_in)).collect();
                 Some(LowRank { a, b: vec![0.0; n_out * rank], rank, scale })
             })

@@ -28,15 +28,11 @@ pub enum Weight {
 }
 
 impl Weight {
-    pub fn len(&self) -> usize {
+    pub fn n_numbers(&self) -> usize {
         match self {
             Self::Floats(numbers) => numbers.len(),
             Self::Rounded(numbers) => numbers.len(),
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// # Panics

@@ -30,7 +30,7 @@ pub(super) fn write(
         for site in Site::ALL {
             if sites[site as usize].is_some() {
                 let name = format!("blk.{idx}.{}.weight", site.gguf_name());
-                let weight = &layer.linears[site as usize].weight.floats();
+                let weight = layer.linears[site as usize].weight.floats();
                 precision.check(&name, weight)?;
                 changed.insert(name, (site, weight));
             }

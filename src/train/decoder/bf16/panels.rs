@@ -45,6 +45,26 @@ impl<'a, const WIDTH: usize> Panels<'a, WIDTH> {
         Self { words, n_pairs, n_across }
     }
 
+    /// As [`Panels::cut`] where each lane of a panel is a row of `depth` numbers: `fill` writes the
+    /// lane of the panel's pairs, told of what the row has from the first pair on.
+    fn of_lanes<T: Sync>(
+        (numbers, depth): (&[T], usize),
+        words: &'a mut Vec<u32>,
+        fill: impl Fn(&mut [[u32; WIDTH]], usize, &[T]) + Sync,
+    ) -> Self {
+        let n_rows = numbers.len() / depth;
+        Self::cut((n_rows, depth), words, |pairs, first_row, first_pair| {
+            for lane in 0..WIDTH {
+                match first_row + lane {
+                    row if row < n_rows => {
+                        fill(pairs, lane, &numbers[row * depth..][..depth][first_pair * 2..]);
+                    }
+                    _ => pairs.iter_mut().for_each(|pair| pair[lane] = 0),
+                }
+            }
+        })
+    }
+
     pub(super) fn n_blocks(&self) -> usize {
         self.n_pairs.div_ceil(DEPTH)
     }
@@ -61,23 +81,14 @@ impl<'a, const WIDTH: usize> Panels<'a, WIDTH> {
 impl<'a> Panels<'a, ROWS> {
     /// Rows of `depth` numbers, which are rounded.
     pub(super) fn of_rows(rows: &[f32], depth: usize, words: &'a mut Vec<u32>) -> Self {
-        let n_rows = rows.len() / depth;
-        Self::cut((n_rows, depth), words, |pairs, first_row, first_pair| {
-            for lane in 0..ROWS {
-                let row = first_row + lane;
-                if row >= n_rows {
-                    pairs.iter_mut().for_each(|pair| pair[lane] = 0);
-                    continue;
-                }
-                let row = &rows[row * depth..][..depth][first_pair * 2..];
-                let row = &row[..row.len().min(pairs.len() * 2)];
-                // Rounded together, which vectorizes, and then dealt out.
-                let mut rounded = [0_u32; 2 * DEPTH];
-                rounded.iter_mut().zip(row).for_each(|(to, from)| *to = round(*from));
-                let (twos, _) = rounded.as_chunks::<2>();
-                for (pair, [low, high]) in pairs.iter_mut().zip(twos) {
-                    pair[lane] = low | high << 16;
-                }
+        Self::of_lanes((rows, depth), words, |pairs, lane, row| {
+            let row = &row[..row.len().min(pairs.len() * 2)];
+            // Rounded together, which vectorizes, and then dealt out.
+            let mut rounded = [0_u32; 2 * DEPTH];
+            rounded.iter_mut().zip(row).for_each(|(to, from)| *to = round(*from));
+            let (twos, _) = rounded.as_chunks::<2>();
+            for (pair, [low, high]) in pairs.iter_mut().zip(twos) {
+                pair[lane] = low | high << 16;
             }
         })
     }
@@ -86,22 +97,13 @@ impl<'a> Panels<'a, ROWS> {
 impl<'a> Panels<'a, COLS> {
     /// The matrix transposed: its rows are the columns, and its inner dimension is `n_in`.
     pub(super) fn of_weight_rows(weight: &[bf16], n_in: usize, words: &'a mut Vec<u32>) -> Self {
-        let n_out = weight.len() / n_in;
-        Self::cut((n_out, n_in), words, |pairs, first_row, first_pair| {
-            for lane in 0..COLS {
-                let row = first_row + lane;
-                if row >= n_out {
-                    pairs.iter_mut().for_each(|pair| pair[lane] = 0);
-                    continue;
-                }
-                let row = &weight[row * n_in..][..n_in][first_pair * 2..];
-                let (twos, rest) = row.as_chunks::<2>();
-                for (pair, [low, high]) in pairs.iter_mut().zip(twos) {
-                    pair[lane] = word(*low, *high);
-                }
-                if let ([last], Some(pair)) = (rest, pairs.get_mut(twos.len())) {
-                    pair[lane] = word(*last, bf16::ZERO);
-                }
+        Self::of_lanes((weight, n_in), words, |pairs, lane, row| {
+            let (twos, rest) = row.as_chunks::<2>();
+            for (pair, [low, high]) in pairs.iter_mut().zip(twos) {
+                pair[lane] = word(*low, *high);
+            }
+            if let ([last], Some(pair)) = (rest, pairs.get_mut(twos.len())) {
+                pair[lane] = word(*last, bf16::ZERO);
             }
         })
     }
