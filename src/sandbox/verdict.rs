@@ -101,6 +101,26 @@ impl Verdict {
         self.standing == Standing::Verified
     }
 
+    /// A verdict on a run that tells nothing, and why.
+    pub fn no_result(why: String) -> Self {
+        no_result(why)
+    }
+
+    /// The verdict where the tests that fail as before have nothing to do with the candidate: what
+    /// it could break passes.
+    #[must_use]
+    pub fn without_old_failures(self) -> Self {
+        let verb = if self.n_passed == 1 { "passes" } else { "pass" };
+        let still = if self.n_failed == 1 { "fails" } else { "fail" };
+        let do_not = if self.n_failed == 1 { "does not" } else { "do not" };
+        let words = format!(
+            "UNVERIFIED: {} {verb}, as before; {} that {do_not} look at the change still {still}",
+            tests(self.n_passed),
+            self.n_failed
+        );
+        Self { standing: Standing::Regression, words, ..self }
+    }
+
     /// For sorting: better candidates come first.
     pub fn order(&self) -> impl Ord + use<> {
         (Reverse(self.standing), Reverse(self.n_fixed), self.n_failed)
