@@ -194,7 +194,12 @@ def test_wiring():
                 tests/test_package.py (names total)
                 tests/test_wiring.py (imports shop/cart.py)"#]],
         );
-        check(&[("shop/cart.py", "Cart.__init__")], expect![[""]]);
+        check(
+            &[("shop/cart.py", "Cart.__init__")],
+            expect![[r#"
+            tests/test_cart.py (imports shop/cart.py)
+            tests/test_wiring.py (imports shop/cart.py)"#]],
+        );
         check(&[("README.md", "")], expect![""]);
     }
 }

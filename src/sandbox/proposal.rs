@@ -247,9 +247,10 @@ mod tests {
 
     #[test]
     fn every_language_has_its_commands() {
-        let tox = "[tox]\nenvlist = py39\n[testenv]\ndeps = pytest\ncommands =\n    pip list\n    python -m pytest {posargs:tests} -x\n    py39: pytest\n    pytest {toxinidir}\n[testenv:lint]\ncommands = flake8 tests\n";
-        let rows: &[(&[(&str, &str)], &[&str])] = &[
-            (&[("tox.ini", tox)], &["python -m pytest -q", "python -m pytest  -x"]),
+        const TOX: &str = "[tox]\nenvlist = py39\n[testenv]\ndeps = pytest\ncommands =\n    pip list\n    python -m pytest {posargs:tests} -x\n    py39: pytest\n    pytest {toxinidir}\n[testenv:lint]\ncommands = flake8 tests\n";
+        type Files = &'static [(&'static str, &'static str)];
+        let rows: &[(Files, &[&str])] = &[
+            (&[("tox.ini", TOX)], &["python -m pytest -q", "python -m pytest  -x"]),
             (&[("manage.py", "")], &["python manage.py test"]),
             (&[("tests/conftest.py", "")], &["python -m pytest -q"]),
             (&[("Cargo.toml", "[workspace]\n")], &["cargo test --offline --workspace"]),

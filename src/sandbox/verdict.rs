@@ -171,7 +171,8 @@ fn compare_tests(before: &Summary, now: &Summary) -> Verdict {
         _ => now.failed.saturating_sub(before.failed),
     };
     // A runner that named its tests before names those that pass now.
-    let is_named = before.passing.is_some();
+    // Where none passed, none could be named.
+    let is_named = before.passing.as_ref().is_some_and(|names| !names.is_empty());
     let n_fixed = match (&before.failing, &now.failing) {
         (Some(failing), _) if is_named || now.passing.is_some() => {
             failing.intersection(&now.listed).count()
@@ -298,6 +299,11 @@ mod tests {
             (BEFORE, 1),
             ("12 passed in 0.05s\n", 0),
             expect!["Verified: verified: 12 tests pass, 1 that failed now passes"],
+        );
+        check(
+            ("FAILED a::x - e\n1 failed in 1s\n", 1),
+            ("1 passed in 1s\n", 0),
+            expect!["Verified: verified: 1 test passes, 1 that failed now passes"],
         );
         check(
             ("FAILED a::x - e\nFAILED a::y - e\n2 failed, 10 passed in 1s\n", 1),

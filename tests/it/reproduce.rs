@@ -51,10 +51,16 @@ fn server(edits: Vec<&'static str>, tests: Vec<&'static str>) -> Server {
     Server::start(Script { tests, ..script(edits) })
 }
 
+/// `sorft fix` where the place is known, so that as many edits are asked for as there are.
+fn fix(machine: &Machine, server: &Server, more: &[&str]) -> Output {
+    machine.fix(server, &[&["--in", PLACE], more].concat())
+}
+
+const PLACE: &str = "timesheet/durations.py:17";
 const JUDGES: [&str; 3] = ["--reproduce", "--test", "python3 -m unittest"];
 
 fn reproduce(machine: &Machine, server: &Server, more: &[&str]) -> Output {
-    machine.fix(server, &[&JUDGES[..], more].concat())
+    fix(machine, server, &[&JUDGES[..], more].concat())
 }
 
 fn json(output: &Output) -> Value {
@@ -67,7 +73,7 @@ fn a_right_reproduction_decides_between_candidates_that_both_pass_the_tests() {
     let tests = vec![SLIP, RIGHT_TEST, BAD_CALL, PASSES, NO_MODULE, NO_PYTHON];
     let server = server(vec![HALF, HALF, RIGHT], tests);
     // By votes, the wrong one is ahead.
-    let output = machine.fix(&server, &["--test", "python3 -m unittest"]);
+    let output = fix(&machine, &server, &["--test", "python3 -m unittest"]);
     check_said(&output, 0, &["UNVERIFIED: 12 tests pass, as before; 6 of 9 samples agree"]);
     assert!(stdout(&output).contains("seconds or int(amount)"), "{}", stdout(&output));
     let output = reproduce(&machine, &server, &["--run-dir", "run"]);
@@ -154,16 +160,16 @@ fn a_resumed_run_asks_for_no_reproduction_twice() {
     let failing = server(Vec::new(), tests.clone());
     let output = reproduce(&machine, &failing, &["--run-dir", "run"]);
     check_said(&output, 2, &["for the edit stage", "add `--run-dir run` to go on"]);
-    assert_eq!(failing.n_calls(), 3 + 6);
+    assert_eq!(failing.n_calls(), 6);
     let willing = server(vec![RIGHT], tests);
     let output = reproduce(&machine, &willing, &["--run-dir", "run"]);
     check_said(&output, 0, &["reproduced: the reproduction test failed and passes now"]);
     assert!(!willing.prompts().contains("Write a new test file"), "it is asked for again");
-    assert_eq!(willing.n_calls(), 9);
+    assert_eq!(willing.n_calls(), 1);
     // The record replays without anyone who could be asked.
     let issue = demo_issue();
     let replay = ["fix", "repo", "--issue", &issue, "--model", "scripted:run", "--effort", "quick"];
-    let replayed = machine.sorft(&[&replay, &JUDGES[..]].concat());
+    let replayed = machine.sorft(&[&replay, &JUDGES[..], &["--in", PLACE]].concat());
     check_said(&replayed, 0, &[]);
     assert_eq!(stdout(&replayed), stdout(&output));
 }
@@ -177,7 +183,7 @@ fn without_a_test_that_fails_as_the_issue_says_the_votes_decide() {
         &output,
         0,
         &[
-            "none of 6 samples fails as the issue says",
+            "reproduce  none of 6 samples fails as the issue says",
             "UNVERIFIED: 12 tests pass, as before; 9 of 9 samples agree",
         ],
     );
@@ -204,7 +210,7 @@ fn what_failed_before_is_not_held_against_a_candidate() {
     fs::write(machine.repo().join("tests/test_zone.py"), other).unwrap();
     let right = server(vec![RIGHT], vec![RIGHT_TEST]);
     for test in ["python3 -m unittest", "python3 -m unittest -v"] {
-        let output = machine.fix(&right, &["--test", test]);
+        let output = fix(&machine, &right, &["--test", test]);
         check_said(
             &output,
             0,
@@ -218,7 +224,7 @@ fn what_failed_before_is_not_held_against_a_candidate() {
     // One that does look at the change is: so the demo with its own test.
     let machine = Machine::new();
     let half = server(vec![HALF], vec![SLIP]);
-    let output = machine.fix(&half, &["--test", "python3 -m unittest"]);
+    let output = fix(&machine, &half, &["--test", "python3 -m unittest"]);
     check_said(&output, 1, &["no patch: the best candidate UNVERIFIED: 1 test still fails"]);
 }
 
@@ -228,7 +234,7 @@ fn tests_that_look_at_the_change_judge_alone_where_the_time_is_up() {
     let slow = "import time\nimport unittest\n\n\nclass T(unittest.TestCase):\n    def test_slow(self):\n        time.sleep(30)\n";
     fs::write(machine.repo().join("tests/test_slow.py"), slow).unwrap();
     let right = server(vec![RIGHT], Vec::new());
-    let output = machine.fix(&right, &["--test", "python3 -m unittest", "--test-budget", "2"]);
+    let output = fix(&machine, &right, &["--test", "python3 -m unittest", "--test-budget", "2"]);
     check_said(
         &output,
         0,
@@ -244,9 +250,9 @@ fn tests_that_look_at_the_change_judge_alone_where_the_time_is_up() {
 fn a_reproduction_without_a_way_to_run_it_is_refused_before_any_work() {
     let machine = Machine::new();
     let server = server(vec![RIGHT], vec![RIGHT_TEST]);
-    let output = machine.fix(&server, &["--reproduce"]);
+    let output = fix(&machine, &server, &["--reproduce"]);
     check_said(&output, 2, &["`--reproduce` needs a test command", "sorft doctor"]);
-    let output = machine.fix(&server, &["--reproduce", "--test", "python3 -m unittest; false"]);
+    let output = fix(&machine, &server, &["--reproduce", "--test", "python3 -m unittest; false"]);
     check_said(&output, 2, &["needs a test command that can run one file", "plain command"]);
     assert_eq!(server.n_calls(), 0);
 }

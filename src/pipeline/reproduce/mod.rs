@@ -75,7 +75,7 @@ pub struct Sampled {
     pub words: String,
     pub path: RepoPath,
     pub text: String,
-    /// What of the issue's numbers and quoted texts it says.
+    /// How much of what the issue says it says as well.
     pub evidence: usize,
     #[serde(skip)]
     base: Option<(String, Outcome)>,
@@ -185,7 +185,6 @@ async fn try_on_base(
     command: &FileCommand,
     calls: &Calls<'_>,
 ) -> anyhow::Result<()> {
-    test.evidence = rule.evidence(&test.text);
     if let Err(why) = rule.read(&test.path, &test.text) {
         test.words = why;
         return Ok(());
@@ -200,6 +199,7 @@ async fn try_on_base(
     let judged = rule.judge(&test.path, &outcome, &output);
     test.kept = judged.is_ok();
     test.words = judged.unwrap_or_else(|why| why);
+    test.evidence = rule.evidence(&test.text, &test.words);
     test.base = Some((command, outcome));
     Ok(())
 }

@@ -7,9 +7,11 @@
 //!
 //! - an assertion of the test itself (`AssertionError`, or pytest's `Failed`), raised by a line of
 //!   the test file and not by product code below it, or
-//! - an exception whose class the issue's text says, as a word of its own; of the classes that
-//!   tell a slip of the writer (`NameError`, `ImportError`, `SyntaxError` and their like) only
-//!   where product code raises it.
+//! - an exception that product code raises, whose class the issue's text says as a word of its
+//!   own, or
+//! - an exception that the test file itself raises, of which the issue says class and message; but
+//!   for the classes that tell a slip of the writer (`NameError`, `ImportError`, `SyntaxError` and
+//!   their like).
 //!
 //! Whatever happens while a test is imported, collected or set up (missing fixtures too), a
 //! time-out, a crash and a pass are no reproduction.
@@ -120,9 +122,10 @@ impl Rule<'_> {
             return Ok(());
         }
         let is_said = self.said().contains(exception.as_str());
+        let is_slip = SLIPS.contains(&exception.as_str()) || !self.tells(message);
         match (is_said, is_own) {
             (true, false) => Ok(()),
-            (true, true) if !SLIPS.contains(&exception.as_str()) => Ok(()),
+            (true, true) if !is_slip => Ok(()),
             (_, true) => Err(format!("it fails by a mistake of its own, {exception}: {message}")),
             (false, false) => Err(format!(
                 "it fails with an exception that the issue does not name, {exception}: {message}"
@@ -151,10 +154,17 @@ impl Rule<'_> {
         identifiers(self.issue).map(|(_, name)| name).collect()
     }
 
-    /// How many numbers and quoted texts of the issue a test says as well: what decides between
-    /// tests with equal votes.
-    pub(super) fn evidence(&self, text: &str) -> usize {
-        literals(self.issue).intersection(&literals(text)).count()
+    /// Whether the issue says the message of an exception.
+    fn tells(&self, message: &str) -> bool {
+        !message.is_empty() && self.issue.contains(message)
+    }
+
+    /// What decides between tests with equal votes: how many numbers and quoted texts of the issue
+    /// a test says as well, and one more where the issue says what it fails with (`words`).
+    pub(super) fn evidence(&self, text: &str, words: &str) -> usize {
+        let message = words.split_once(": ").map_or("", |(_, message)| message);
+        let said = literals(self.issue).intersection(&literals(text)).count();
+        said + usize::from(self.tells(message))
     }
 }
 
@@ -257,6 +267,8 @@ mod tests {
                 "TypeError: total() missing 1 argument",
                 "no: it fails with an exception that the issue does not name, TypeError: total() missing 1 argument",
             ),
+            (&[TEST], "KeyError: 'x'", "kept: KeyError: 'x'"),
+            (&[TEST], "KeyError: 'y'", "no: it fails by a mistake of its own, KeyError: 'y'"),
             (
                 &[TEST],
                 "NameError: name 'totl' is not defined",
@@ -282,8 +294,9 @@ mod tests {
 
     #[test]
     fn what_test_and_issue_both_say_is_evidence() {
-        let evidence = |text: &str| with_rule(|rule, _| rule.evidence(text));
-        assert_eq!(evidence("assert total([15, 25]) == 40"), 3);
-        assert_eq!(evidence("assert total([1, 2]) == 3"), 0);
+        let evidence = |text: &str, words: &str| with_rule(|rule, _| rule.evidence(text, words));
+        assert_eq!(evidence("assert total([15, 25]) == 40", "AssertionError: 1 != 2"), 3);
+        assert_eq!(evidence("assert total([1, 2]) == 3", "KeyError: 'x'"), 1);
+        assert_eq!(evidence("assert total([1, 2]) == 3", "AssertionError"), 0);
     }
 }
