@@ -28,6 +28,7 @@ use crate::pipeline::locate::locate;
 use crate::pipeline::places::Places;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::repair::{Bench, repair};
+use crate::pipeline::reproduce::{Reproduction, command_for, reproduce};
 use crate::write::apply::recover;
 
 /// Find the code that an issue is about, write a patch, check it, and print it
@@ -42,6 +43,7 @@ Examples:
   pytest 2>&1 | sorft fix --issue -
   sorft fix --test 'cargo test'               the failing test log is the issue
   sorft fix --issue bug.md --in src/cart.py:Cart.total --output fix.patch
+  sorft fix --issue bug.md --test 'python3 -m pytest -q' --reproduce    the model writes a test too
 
 Exit codes: 0 a patch was found · 1 none that is acceptable · 2 error · 130 interrupted")]
 pub struct FixArgs {
@@ -79,6 +81,20 @@ pub struct TestArgs {
     /// Seconds that one run of the tests may take [default: 300]
     #[arg(long, value_name = "SECONDS", help_heading = "Tests")]
     pub test_timeout: Option<u64>,
+    /// Seconds that whole runs of the test command may take together; the tests that look at what
+    /// a candidate changes run first, and alone once these are used up [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = 1.., help_heading = "Tests")]
+    pub test_budget: Option<i64>,
+    /// Let the model write a test of the issue: kept if it fails on the unchanged code as the
+    /// issue says, run with every candidate, shown, and no part of the patch; pytest and unittest
+    #[arg(long, help_heading = "Tests")]
+    pub reproduce: bool,
+    /// How many such tests to sample [default: 6, 20 or 40, as `--effort` is quick, normal or max]
+    #[arg(long, value_name = "N", value_parser = 1..=1000, help_heading = "Tests")]
+    pub reproduction_samples: Option<i64>,
+    /// Add the reproduction test to the patch, where the patch makes it pass
+    #[arg(long, help_heading = "Tests")]
+    pub with_reproduction: bool,
     /// Accept candidates that change tests or the test runner's configuration
     #[arg(long, help_heading = "Tests")]
     pub allow_test_edits: bool,
@@ -104,7 +120,10 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let view = ProgressView::new(quiet);
     let flags = work_flags(&args.engine, &args.work)
         .set("test", args.test.test.clone())
-        .set("sandbox_seconds", args.test.test_timeout);
+        .set("sandbox_seconds", args.test.test_timeout)
+        .set("test_budget", args.test.test_budget)
+        .set("reproduce", args.test.reproduce.then_some(true))
+        .set("reproduction_samples", args.test.reproduction_samples);
     let surroundings = Surroundings::read(Some(&args.repository.repo), &flags)?;
     surroundings.resolved.notes.iter().for_each(|note| view.say(note));
     for folder in recover(&surroundings.folders.state)? {
@@ -114,6 +133,12 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         ));
     }
     let test = surroundings.config().test.as_deref();
+    let wants_reproduction = surroundings.config().reproduce;
+    ensure!(
+        test.is_some() || !wants_reproduction,
+        "`--reproduce` needs a test command, which says how a test is run\n\
+         hint: name it with `--test`; `sorft doctor` proposes some"
+    );
     let given = match (args.issue.is_given(), test) {
         (false, Some(_)) => None,
         // Without an issue, this says what an issue can be.
@@ -135,10 +160,15 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
     // They come before anything that takes time.
     let ranking = given.as_deref().map(likely);
     let deadline = max_time(surroundings.config()).map(|limit| began + limit);
-    let until = Bench { judge: None, deadline };
+    let until = Bench { judge: None, reproduction: None, deadline };
     let open = |command| open_judge(args, command, &surroundings, &index, &until, &view);
     // Nothing where the time is up before the unchanged code is judged.
     let judge = test.map(open).transpose()?.flatten();
+    if wants_reproduction && let Some(judge) = &judge {
+        // Before a model is loaded.
+        command_for(judge)?;
+    }
+    let is_log = given.is_none();
     let (issue, ranking) = match (given, ranking) {
         (Some(issue), Some(ranking)) => (issue, ranking),
         _ => {
@@ -163,9 +193,13 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         view.hear(progress);
     };
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
-    let bench = Bench { judge: judge.as_ref(), deadline };
-    let Work { settings, stages, context } = &work;
-    let solution = run_until_interrupted(async {
+    let bench = Bench { judge: judge.as_ref(), reproduction: None, deadline };
+    let Work { settings, stages, writer, context } = &work;
+    let wants_reproduction = 0 < settings.reproduction_samples && judge.is_some();
+    if wants_reproduction && is_log {
+        view.say("reproduce  not needed: the tests that fail are the issue");
+    }
+    let found = run_until_interrupted(async {
         let found = bench.within(locate(&calls, context, stages, settings, places.clone())).await;
         // Whoever is out of time learns at least where retrieval would look.
         let likely = || context.ranking.files.iter().take(5).map(|file| file.path.clone());
@@ -176,15 +210,27 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
             }
             None => places,
         };
-        repair(&calls, context, stages, settings, places, &bench).await
+        let reproductions = match wants_reproduction && !is_log && !bench.is_over() {
+            true => Some(reproduce(&calls, context, writer, settings, &places, &bench).await?),
+            false => None,
+        };
+        let chosen = reproductions.as_ref().and_then(|found| found.chosen.as_ref());
+        if let Some(chosen) = chosen {
+            show_reproduction(chosen, &view);
+        }
+        let bench = Bench { reproduction: chosen, ..bench };
+        let solution = repair(&calls, context, stages, settings, places, &bench).await?;
+        anyhow::Ok((solution, reproductions))
     });
-    let solution = solution.map_err(|error| with_resume_hint(error, run.path()))?;
+    let (solution, reproductions) = found.map_err(|error| with_resume_hint(error, run.path()))?;
     view.clear();
     clock.finish(began)?;
-    record(&run, engine.info(), &solution, calls.usage())?;
+    let reproductions = reproductions.as_ref();
+    record(&run, engine.info(), (&solution, reproductions), calls.usage())?;
     let handed = Handed {
         run: run.path(),
         solution: &solution,
+        reproductions,
         usage: calls.usage(),
         protection: judge.as_ref().map(Judge::protection),
         began,
@@ -206,6 +252,7 @@ fn open_judge(
 ) -> anyhow::Result<Option<Judge>> {
     view.now(&format!("tests: `{command}` on the unchanged code"));
     let sandbox = sandbox_options(surroundings)?;
+    let budget = surroundings.config().test_budget;
     let opening = async {
         let sandbox = open_sandbox(sandbox, args.test.unsafe_no_sandbox).await?;
         let options = JudgeOptions {
@@ -214,6 +261,7 @@ fn open_judge(
             scratch: vec![surroundings.cache().join("scratch"), std::env::temp_dir()],
             command: command.to_owned(),
             allow_test_edits: args.test.allow_test_edits,
+            budget: (0 < budget).then_some(budget),
         };
         Judge::open(Arc::clone(index), options).await
     };
@@ -222,10 +270,21 @@ fn open_judge(
         Some(judge) => format!("tests      {}", judge.describe_baseline()),
         None => format!("tests      `{command}` on the unchanged code: {OUT_OF_TIME}"),
     });
+    if let Some(Err(why)) = judge.as_ref().map(Judge::narrow) {
+        view.say(&format!("tests      all of them for each candidate: no choice is made, {why}"));
+    }
     Ok(judge)
 }
 
 const OUT_OF_TIME: &str = "stopped, the time of `--max-time` is up";
+
+/// The test that judges candidates, in full: whoever reads the verdict must know by what.
+fn show_reproduction(test: &Reproduction, view: &ProgressView) {
+    view.say(&format!("reproduce  by `{}`:", test.command));
+    for line in test.text.lines() {
+        view.say(&format!("  | {line}"));
+    }
+}
 
 /// The failing log of the tests, as the issue.
 fn issue_of_log(judge: Option<&Judge>) -> anyhow::Result<String> {

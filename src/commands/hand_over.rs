@@ -14,11 +14,16 @@ use crate::commands::output::{
     escape_controls, note, write_json, write_stdout, write_stdout_bytes,
 };
 use crate::commands::progress::ProgressView;
+use crate::diff::change::FileChange;
+use crate::diff::render::render;
 use crate::model::Usage;
 use crate::pipeline::judge::by_path;
+use crate::pipeline::judge::judgement::Reproduced;
 use crate::pipeline::places::{Places, render_lines};
 use crate::pipeline::repair::Solution;
+use crate::pipeline::reproduce::{Reproduction, Reproductions};
 use crate::repo::blob::BlobId;
+use crate::repo::change::PathChanges;
 use crate::run::row::CandidateRow;
 use crate::write::apply::{check_writable, write_changes};
 use crate::write::branch::{check_branch, write_branch};
@@ -27,6 +32,8 @@ use crate::write::branch::{check_branch, write_branch};
 pub struct Handed<'a> {
     pub run: &'a Path,
     pub solution: &'a Solution,
+    /// The tests that the model wrote, where it was asked to.
+    pub reproductions: Option<&'a Reproductions>,
     pub usage: Usage,
     /// How the tests were kept from doing harm, where there were tests.
     pub protection: Option<String>,
@@ -35,6 +42,45 @@ pub struct Handed<'a> {
     pub base: Option<BlobId>,
     /// The folder that keeps the journal of files being written.
     pub state: &'a Path,
+}
+
+impl Handed<'_> {
+    /// What is handed over, if anything: the candidate's changes, and where that was asked for the
+    /// test that shows them right.
+    fn changes(&self, with_reproduction: bool) -> Option<Vec<FileChange>> {
+        let best = self.solution.accepted()?;
+        let mut changes = best.changes.clone();
+        if with_reproduction && self.is_reproduced() {
+            let chosen = self.reproductions.and_then(|found| found.chosen.as_ref());
+            changes.extend(chosen.map(Reproduction::as_change));
+        }
+        Some(changes)
+    }
+
+    /// Whether the first candidate makes the reproduction test pass.
+    fn is_reproduced(&self) -> bool {
+        let best = self.solution.candidates.first();
+        let tests = best.and_then(|candidate| candidate.tests.as_ref());
+        tests.is_some_and(|tests| tests.reproduction == Some(Reproduced::Passes))
+    }
+}
+
+/// What became of the model's tests, and where the one that judged is.
+fn describe(found: &Reproductions, handed: &Handed<'_>, with_reproduction: bool) -> String {
+    let Some(chosen) = &found.chosen else {
+        return format!("reproduction: {}", found.describe());
+    };
+    let (outcome, place) = match (handed.is_reproduced(), with_reproduction) {
+        (true, true) => ("passes with the patch", "part of the patch"),
+        (true, false) => ("passes with the patch", "no part of it; `--with-reproduction` adds it"),
+        (false, true) => ("does not pass", "and so no part of a patch"),
+        (false, false) => ("does not pass", "no part of a patch"),
+    };
+    format!(
+        "reproduction: `{}` {outcome}, {place}; kept in {}",
+        chosen.path,
+        handed.run.join("reproduction").display()
+    )
 }
 
 /// The JSON form of a fix.
@@ -52,6 +98,12 @@ struct FixReport<'a> {
     /// The branch and the commit that `--branch` made.
     branch: Option<Branch>,
     verified: bool,
+    /// Whether the model's own test of the issue failed before and passes with the patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reproduced: Option<bool>,
+    /// The tests that the model wrote, what became of each, and the one that judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reproduction: Option<&'a Reproductions>,
     verdict: &'a str,
     places: &'a Places,
     candidates: Vec<serde_json::Value>,
@@ -108,10 +160,14 @@ pub fn hand_over(
     view: &ProgressView,
 ) -> anyhow::Result<Outcome> {
     let solution = handed.solution;
-    let patch = solution.accepted_patch();
+    let changes = handed.changes(args.test.with_reproduction);
+    let patch = changes.as_deref().map(render);
     view.tell(&solution.verdict.words);
     if let Some(protection) = &handed.protection {
         view.say(&format!("tests ran in a sandbox: {protection}"));
+    }
+    if let Some(found) = handed.reproductions {
+        view.say(&describe(found, handed, args.test.with_reproduction));
     }
     if patch.is_none() {
         view.say(&format!("it would look at: {}", render_places(&solution.places)));
@@ -127,8 +183,8 @@ pub fn hand_over(
             None => {}
         }
     }
-    let written = match &patch {
-        Some(_) => write_to_repository(args, handed, view)?,
+    let written = match &changes {
+        Some(changes) => write_to_repository(args, handed, &by_path(changes), view)?,
         None => Written::default(),
     };
     if args.format == PatchFormat::Json {
@@ -141,19 +197,19 @@ pub fn hand_over(
 fn write_to_repository(
     args: &FixArgs,
     handed: &Handed<'_>,
+    changes: &PathChanges,
     view: &ProgressView,
 ) -> anyhow::Result<Written> {
     let mut written = Written::default();
-    let Some(best) = handed.solution.candidates.first() else { return Ok(written) };
-    let (root, changes) = (&args.repository.repo, by_path(&best.changes));
+    let root = &args.repository.repo;
     if args.apply {
-        write_changes(root, &changes, handed.state)?;
+        write_changes(root, changes, handed.state)?;
         view.say(&format!("applied to {} files", changes.len()));
         written.applied = changes.keys().map(ToString::to_string).collect();
     }
     if let Some(name) = &args.branch {
         let message = format!("Resolve an issue\n\n{}\n", handed.solution.verdict.words);
-        let commit = write_branch(root, name, handed.base, &changes, &message)?;
+        let commit = write_branch(root, name, handed.base, changes, &message)?;
         view.say(&format!("committed to the branch `{name}`: {commit}"));
         written.branch = Some(Branch { name: name.clone(), commit });
     }
@@ -184,6 +240,7 @@ fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>, written: Written) ->
             "votes": candidate.votes,
             "mean_logprob": candidate.mean_logprob(),
             "verdict": candidate.verdict_words(solution.n_samples),
+            "tests": candidate.tests,
             "patch": String::from_utf8_lossy(&candidate.patch()),
             "patch_hex": CandidateRow::patch_fields(&candidate.patch()).1,
         })
@@ -197,6 +254,8 @@ fn report<'a>(handed: &'a Handed<'_>, patch: Option<&[u8]>, written: Written) ->
         applied: written.applied,
         branch: written.branch,
         verified: solution.verdict.verified,
+        reproduced: handed.reproductions.map(|_| handed.is_reproduced()),
+        reproduction: handed.reproductions,
         verdict: &solution.verdict.words,
         places: &solution.places,
         candidates: candidates.collect(),

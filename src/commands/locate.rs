@@ -72,7 +72,7 @@ pub fn locate(args: &LocateArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let run = open_run(&surroundings, "locate", engine.info(), &work, &args.repository)?;
     let hear = |progress: Progress| view.hear(progress);
     let calls = Calls::new(engine.as_ref(), Some(&run), INSTANCE, work.settings.seed, &hear);
-    let Work { settings, stages, context } = &work;
+    let Work { settings, stages, context, .. } = &work;
     let places = run_until_interrupted(run_locate(&calls, context, stages, settings, given));
     let places = places.map_err(|error| with_resume_hint(error, run.path()))?;
     view.clear();

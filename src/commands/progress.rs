@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::commands::output::escape_controls;
 use crate::model::Event;
-use crate::pipeline::progress::Progress;
+use crate::pipeline::progress::{Progress, Topic};
 use crate::stage::StageKind;
 
 /// Draws the progress of a pipeline; silent when asked to be.
@@ -81,7 +81,7 @@ impl ProgressView {
     pub fn hear(&self, progress: Progress) {
         match progress {
             Progress::Reranking { n } => self.now(&format!("files: judging {n} of retrieval's")),
-            Progress::Asking { stage, prompt_tokens, n } => {
+            Progress::Asking { topic, prompt_tokens, n } => {
                 let mut state = self.state();
                 *state = State {
                     stage_began: Instant::now(),
@@ -90,16 +90,17 @@ impl ProgressView {
                     n_texts: 0,
                     first_text: None,
                 };
-                self.now(&format!("{}: reading {prompt_tokens} tokens", title(stage).trim_end()));
+                self.now(&format!("{}: reading {prompt_tokens} tokens", title(topic).trim_end()));
             }
-            Progress::Model { stage, event } => self.hear_model(stage, &event),
-            Progress::Answered { stage, summary } => {
+            Progress::Model { topic, event } => self.hear_model(topic, &event),
+            Progress::Answered { topic, summary } => {
                 let took = self.took();
-                self.say(&format!("{} {summary}{took}", title(stage)));
+                self.say(&format!("{} {summary}{took}", title(topic)));
             }
-            Progress::FellBack { stage, why } => self.say(&format!("{} {why}", title(stage))),
+            Progress::FellBack { topic, why } => self.say(&format!("{} {why}", title(topic))),
+            Progress::Chosen { words } => self.say(&format!("tests      first: {words}")),
             Progress::Testing { what } => self.now(&format!("tests: {what}")),
-            Progress::Unusable { stage, words } => self.say(&format!("{} {words}", title(stage))),
+            Progress::Unusable { topic, words } => self.say(&format!("{} {words}", title(topic))),
             Progress::Candidate { sample, votes, n_samples, verdict } => {
                 self.say(&format!(
                     "candidate  of sample {sample}, {votes} of {n_samples} agree: {verdict}"
@@ -108,9 +109,9 @@ impl ProgressView {
         }
     }
 
-    fn hear_model(&self, stage: StageKind, event: &Event) {
+    fn hear_model(&self, topic: Topic, event: &Event) {
         let mut state = self.state();
-        let name = title(stage).trim_end();
+        let name = title(topic).trim_end();
         match event {
             Event::Prefill { done, total } => {
                 drop(state);
@@ -155,12 +156,13 @@ impl ProgressView {
     }
 }
 
-fn title(stage: StageKind) -> &'static str {
-    match stage {
-        StageKind::File => "files     ",
-        StageKind::Function => "functions ",
-        StageKind::Line => "lines     ",
-        StageKind::Edit => "edits     ",
+fn title(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Stage(StageKind::File) => "files     ",
+        Topic::Stage(StageKind::Function) => "functions ",
+        Topic::Stage(StageKind::Line) => "lines     ",
+        Topic::Stage(StageKind::Edit) => "edits     ",
+        Topic::Reproduction => "reproduce ",
     }
 }
 

@@ -14,6 +14,7 @@ use crate::diff::change::FileChange;
 use crate::model::{EngineInfo, Usage};
 use crate::pipeline::candidate::Candidate;
 use crate::pipeline::repair::Solution;
+use crate::pipeline::reproduce::{Reproduction, Reproductions};
 use crate::repo::blob::BlobId;
 use crate::run::RUN_VERSION;
 use crate::run::directory::RunDir;
@@ -31,7 +32,7 @@ pub fn open_run(
     work: &Work,
     repository: &RepositoryArgs,
 ) -> anyhow::Result<RunDir> {
-    let Work { settings, stages, context } = work;
+    let Work { settings, stages, writer, context } = work;
     let path = match &surroundings.config().run_dir {
         Some(path) => path.clone(),
         None => new_run_folder(surroundings)?,
@@ -40,13 +41,16 @@ pub fn open_run(
     let files: Vec<(&str, String)> = (context.index.snapshot().files().iter())
         .map(|(path, entry)| (path.as_str(), entry.blob.to_string()))
         .collect();
-    let asked = json!({
+    let mut asked = json!({
         "engine": engine,
         "settings": settings,
         "stages": stages,
         "issue": request_hash(&context.issue)?,
         "snapshot": request_hash(&files)?,
     });
+    if 0 < settings.reproduction_samples {
+        asked["reproduction"] = serde_json::to_value(writer)?;
+    }
     let folder = &repository.repo;
     let folder =
         folder.canonicalize().with_context(|| format!("finding `{}`", folder.display()))?;
@@ -93,9 +97,12 @@ pub fn with_resume_hint(error: anyhow::Error, run: &Path) -> anyhow::Error {
 pub fn record(
     run: &RunDir,
     engine: &EngineInfo,
-    solution: &Solution,
+    (solution, reproductions): (&Solution, Option<&Reproductions>),
     usage: Usage,
 ) -> anyhow::Result<()> {
+    if let Some(test) = reproductions.and_then(|found| found.chosen.as_ref()) {
+        keep_reproduction(run, test)?;
+    }
     if !run.is_finished(INSTANCE) {
         for (rank, candidate) in (1..).zip(&solution.candidates) {
             run.append_candidate(&candidate_row(INSTANCE, rank, candidate, solution))?;
@@ -107,7 +114,7 @@ pub fn record(
             model_patch: String::from_utf8_lossy(&patch).into_owned(),
         })?;
     }
-    run.finish(&json!({
+    let mut metrics = json!({
         "version": RUN_VERSION,
         "accepted": solution.verdict.accepted,
         "verified": solution.verdict.verified,
@@ -116,7 +123,21 @@ pub fn record(
         "n_candidates": solution.candidates.len(),
         "places": solution.places,
         "usage": usage,
-    }))
+    });
+    if let Some(found) = reproductions {
+        metrics["reproduction"] = serde_json::to_value(found)?;
+    }
+    run.finish(&metrics)
+}
+
+/// Keeps the test as a file, so that it can be run and looked at.
+fn keep_reproduction(run: &RunDir, test: &Reproduction) -> anyhow::Result<()> {
+    let path = run.path().join("reproduction").join(test.path.as_str());
+    let context = || format!("keeping the reproduction test in `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(context)?;
+    }
+    std::fs::write(&path, &test.text).with_context(context)
 }
 
 /// A candidate as `candidates.jsonl` keeps it.

@@ -99,6 +99,7 @@ fn report(path: &Path, record: &RunRecord) -> Value {
         "verified": metric(record, "verified"),
         "verdict": metric(record, "verdict"),
         "places": metric(record, "places"),
+        "reproduction": metric(record, "reproduction"),
         "candidates": record.candidates,
         "calls": count_calls(record),
         "usage": count_tokens(record),
@@ -117,7 +118,7 @@ fn render_record(path: &Path, record: &RunRecord) -> String {
         };
         lines.push(("repository", format!("{}{at}", repository.path.display())));
     }
-    let calls = ["file", "function", "line", "edit"];
+    let calls = ["file", "function", "line", "edit", "reproduce"];
     let counts = count_calls(record);
     let calls = calls.iter().filter_map(|stage| Some((stage, counts.get(stage)?)));
     let calls = calls.map(|(stage, CallCount { n, n_unusable })| match n_unusable {
@@ -137,6 +138,15 @@ fn render_record(path: &Path, record: &RunRecord) -> String {
     let places = places.and_then(|places| serde_json::from_value::<Places>(places.clone()).ok());
     if let Some(places) = places {
         lines.push(("places", render_places(&places)));
+    }
+    let test = metric(record, "reproduction").map(|found| &found["chosen"]);
+    if let Some(test) = test {
+        let field = |name: &str| test[name].as_str().unwrap_or_default();
+        let words = match test.is_null() {
+            true => "no test that the model wrote fails as the issue says".to_owned(),
+            false => format!("{} failed with {}", field("path"), field("fails_with")),
+        };
+        lines.push(("reproduced", words));
     }
     let verdict = metric(record, "verdict").and_then(Value::as_str);
     let verdict = match (&record.metrics, verdict) {

@@ -27,7 +27,7 @@ impl<'a> StageClock<'a> {
 
     pub fn hear(&self, progress: &Progress) {
         let name = match progress {
-            Progress::Asking { stage, .. } => stage.name(),
+            Progress::Asking { topic, .. } => topic.name(),
             Progress::Testing { .. } => "tests",
             _ => return,
         };

@@ -22,6 +22,7 @@ use crate::pipeline::settings::{Effort, Settings};
 use crate::prompt::template::Templates;
 use crate::prompt::{Message, Prompt, Role};
 use crate::stage::profile::{Profile, Stages};
+use crate::stage::reproduction::TestWriter;
 use crate::stage::{Context, Stage};
 
 /// How a model is asked.
@@ -72,6 +73,7 @@ pub struct WorkArgs {
 pub struct Work {
     pub settings: Settings,
     pub stages: Stages,
+    pub writer: TestWriter,
     pub context: Context,
 }
 
@@ -86,10 +88,11 @@ impl Work {
         let info = engine.info();
         let config = surroundings.config();
         let templates = Arc::new(read_templates(config.prompts.as_deref())?);
+        let profile = Profile::for_engine(&info.name, info.context_length, info.is_local_cpu);
         Ok(Self {
             settings: settings_of(config, sampling, info),
-            stages: Profile::for_engine(&info.name, info.context_length, info.is_local_cpu)
-                .stages(),
+            stages: profile.stages(),
+            writer: profile.test_writer(),
             context: Context { issue, index, ranking, templates },
         })
     }
@@ -98,7 +101,7 @@ impl Work {
     /// a short trial of the engine shows.
     pub fn plan(&self, engine: &dyn Generate, as_json: bool) -> anyhow::Result<Outcome> {
         let Stages { file, function, line, edit } = &self.stages;
-        let Settings { location_samples, edit_samples, .. } = self.settings;
+        let Settings { location_samples, edit_samples, reproduction_samples, .. } = self.settings;
         let rows = [
             ("files", file.budget.prompt_tokens, 1, 1, file.completion_tokens()),
             ("functions", function.budget.prompt_tokens, 1, 1, function.completion_tokens()),
@@ -109,6 +112,13 @@ impl Work {
                 location_samples,
                 location_samples * edit_samples,
                 edit.completion_tokens(),
+            ),
+            (
+                "tests",
+                self.writer.budget.prompt_tokens,
+                usize::from(0 < reproduction_samples),
+                reproduction_samples,
+                self.writer.completion_tokens(),
             ),
         ];
         let prompt_tokens: usize = rows.iter().map(|(_, prompt, n, ..)| prompt * n).sum();
@@ -128,6 +138,9 @@ impl Work {
         }
         let mut text = format!("model {}\n", engine.info().name);
         for (stage, prompt, n_prompts, n_completions, completion) in rows {
+            if n_prompts == 0 {
+                continue;
+            }
             text += &format!(
                 "{stage:9}  {n_prompts} prompts of at most {prompt} tokens, {n_completions} answers of at most {completion}\n"
             );
@@ -198,6 +211,12 @@ pub fn settings_of(config: &Config, sampling: &SampleArgs, engine: &EngineInfo) 
     settings.rerank = config.rerank == Rerank::Likelihood;
     settings.seed = config.seed;
     settings.min_votes = config.min_votes;
+    if config.reproduce {
+        settings.reproduction_samples = match config.reproduction_samples {
+            0 => Settings::reproduction_preset(effort),
+            n => n,
+        };
+    }
     if let Some(samples) = sampling.samples {
         settings.edit_samples = samples as usize;
     }

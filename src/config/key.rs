@@ -98,6 +98,24 @@ pub const KEYS: &[Key] = &[
     ),
     key("test", Kind::Text, Setter::Trusted, "the command that tests a candidate"),
     key(
+        "test_budget",
+        COUNT,
+        Setter::Trusted,
+        "seconds that whole runs of the test command may take together; 0 means no limit",
+    ),
+    key(
+        "reproduce",
+        Kind::Flag,
+        Setter::Trusted,
+        "whether the model writes a test of the issue, which judges candidates too",
+    ),
+    key(
+        "reproduction_samples",
+        COUNT,
+        Setter::Trusted,
+        "reproduction tests to sample; 0 means as many as `effort` says",
+    ),
+    key(
         "model",
         Kind::Text,
         Setter::Trusted,

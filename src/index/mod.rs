@@ -1,6 +1,7 @@
 //! Outlines, skeletons and retrieval over a snapshot; no model.
 
 pub mod cache;
+pub mod definitions;
 pub mod language;
 pub mod normal_form;
 pub mod outline;
@@ -8,6 +9,7 @@ pub mod owner;
 pub mod retrieval;
 pub mod skeleton;
 pub mod test_files;
+pub mod test_uses;
 pub mod tree;
 
 mod extract;

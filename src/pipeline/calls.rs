@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
 use serde_json::json;
 
+use crate::grammar::Grammar;
 use crate::model::scripted::{judging_request, request_name};
 use crate::model::{Completion, Event, Finish, Generate, Request, Sampling, Usage, Variety};
-use crate::pipeline::progress::{Listener, Progress};
+use crate::pipeline::progress::{Listener, Progress, Topic};
 use crate::prompt::counts::{CountLog, Counts};
 use crate::prompt::{CountTokens, Prompt};
 use crate::run::RUN_VERSION;
@@ -30,6 +30,55 @@ pub struct Calls<'a> {
     counts: CountLog<'a>,
     /// Tokens so far, those of recorded calls included.
     usage: Mutex<Usage>,
+}
+
+/// What a model is asked, with all that its completions are judged by: a stage and what its prompt
+/// showed, or something that is no stage.
+pub trait Question: Sync {
+    type Answer;
+
+    fn topic(&self) -> Topic;
+
+    /// The valid completions, for engines that can obey.
+    fn grammar(&self) -> Grammar;
+
+    /// Tokens that a completion may need.
+    fn completion_tokens(&self) -> usize;
+
+    fn parse(&self, completion: &str, ended: Ended) -> Result<Self::Answer, Rejection>;
+
+    /// An answer as the run's files keep it.
+    fn record(&self, answer: &Self::Answer) -> serde_json::Value;
+}
+
+/// A stage as a question.
+struct OfStage<'a, S: Stage> {
+    stage: &'a S,
+    shown: &'a S::Shown,
+}
+
+impl<S: Stage> Question for OfStage<'_, S> {
+    type Answer = S::Answer;
+
+    fn topic(&self) -> Topic {
+        Topic::Stage(S::KIND)
+    }
+
+    fn grammar(&self) -> Grammar {
+        self.stage.grammar(self.shown)
+    }
+
+    fn completion_tokens(&self) -> usize {
+        self.stage.completion_tokens()
+    }
+
+    fn parse(&self, completion: &str, ended: Ended) -> Result<S::Answer, Rejection> {
+        self.stage.parse(self.shown, completion, ended)
+    }
+
+    fn record(&self, answer: &S::Answer) -> serde_json::Value {
+        serde_json::to_value(self.stage.items(answer)).unwrap_or_default()
+    }
 }
 
 /// How the completions of one call are drawn.
@@ -127,7 +176,21 @@ impl<'a> Calls<'a> {
         shown: &S::Shown,
         draw: Draw,
     ) -> anyhow::Result<Vec<Sample<S::Answer>>> {
-        let request = self.request(stage, prompt, shown, draw);
+        self.put(&OfStage { stage, shown }, prompt, draw).await
+    }
+
+    /// Completes a prompt and parses every completion as the question says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask`].
+    pub async fn put<Q: Question>(
+        &self,
+        question: &Q,
+        prompt: &Prompt,
+        draw: Draw,
+    ) -> anyhow::Result<Vec<Sample<Q::Answer>>> {
+        let request = self.request(question, prompt, draw);
         let hash = request_name(&self.engine.info().name, &request)?;
         let recorded = self.recorded(&hash, draw)?;
         let is_new = recorded.is_none();
@@ -135,14 +198,14 @@ impl<'a> Calls<'a> {
         let mut counts = self.counts.take_new();
         let completions = match recorded {
             Some(completions) => completions,
-            None => self.generate::<S>(&request).await?,
+            None => self.generate(question.topic(), &request).await?,
         };
         self.count(&completions);
         let mut samples = Vec::with_capacity(completions.len());
         for (number, completion) in (draw.first_sample..).zip(completions) {
-            let outcome = stage.parse(shown, &completion.text(), ended(completion.finish));
+            let outcome = question.parse(&completion.text(), ended(completion.finish));
             if is_new && let Some(run) = self.run {
-                let row = self.row(stage, &hash, number, &completion, &outcome);
+                let row = self.row(question, &hash, number, &completion, &outcome);
                 let prompt = (number == draw.first_sample).then(|| prompt.clone());
                 let counts = std::mem::take(&mut counts);
                 run.append_call(&TrajectoryRow { prompt, counts, ..row })?;
@@ -209,13 +272,7 @@ impl<'a> Calls<'a> {
         Ok(logprob)
     }
 
-    fn request<S: Stage>(
-        &self,
-        stage: &S,
-        prompt: &Prompt,
-        shown: &S::Shown,
-        draw: Draw,
-    ) -> Request {
+    fn request<Q: Question>(&self, question: &Q, prompt: &Prompt, draw: Draw) -> Request {
         let obeys = self.engine.info().obeys_grammar;
         Request {
             prompt: prompt.clone(),
@@ -225,12 +282,12 @@ impl<'a> Calls<'a> {
                 top_p: draw.top_p,
                 top_k: 0,
                 min_p: 0.0,
-                max_tokens: stage.completion_tokens(),
+                max_tokens: question.completion_tokens(),
                 stop: Vec::new(),
                 variety: draw.variety,
             },
-            grammar: obeys.then(|| stage.grammar(shown)),
-            seed: call_seed(self.run_seed, self.instance, S::KIND.name(), draw.call),
+            grammar: obeys.then(|| question.grammar()),
+            seed: call_seed(self.run_seed, self.instance, question.topic().name(), draw.call),
         }
     }
 
@@ -244,10 +301,14 @@ impl<'a> Calls<'a> {
         rows.iter().map(completion_of).collect::<anyhow::Result<Vec<_>>>().map(Some)
     }
 
-    async fn generate<S: Stage>(&self, request: &Request) -> anyhow::Result<Vec<Completion>> {
-        let hear = |event: Event| (self.listener)(Progress::Model { stage: S::KIND, event });
+    async fn generate(&self, topic: Topic, request: &Request) -> anyhow::Result<Vec<Completion>> {
+        let hear = |event: Event| (self.listener)(Progress::Model { topic, event });
         let completions = self.engine.generate(request, &hear).await.with_context(|| {
-            format!("asking `{}` for the {} stage", self.engine.info().name, S::KIND.name())
+            let name = &self.engine.info().name;
+            match topic {
+                Topic::Stage(kind) => format!("asking `{name}` for the {} stage", kind.name()),
+                Topic::Reproduction => format!("asking `{name}` for a reproduction test"),
+            }
         })?;
         // As the record gives it back, so that a resumed run computes with the same number.
         let rounded = |mut completion: Completion| {
@@ -257,19 +318,19 @@ impl<'a> Calls<'a> {
         Ok(completions.into_iter().map(rounded).collect())
     }
 
-    fn row<S: Stage>(
+    fn row<Q: Question>(
         &self,
-        stage: &S,
+        question: &Q,
         hash: &str,
         number: u64,
         completion: &Completion,
-        outcome: &Result<S::Answer, Rejection>,
+        outcome: &Result<Q::Answer, Rejection>,
     ) -> TrajectoryRow {
         let (text, completion_hex) = TrajectoryRow::completion_fields(&completion.bytes);
         TrajectoryRow {
             version: RUN_VERSION,
             instance: self.instance.to_owned(),
-            stage: S::KIND.name().to_owned(),
+            stage: question.topic().name().to_owned(),
             sample: number,
             request: hash.to_owned(),
             prompt: None,
@@ -281,7 +342,7 @@ impl<'a> Calls<'a> {
             // What was cached depends on what ran before, so it is no part of a record.
             usage: json!(Usage { cached_tokens: 0, ..completion.usage }),
             outcome: match outcome {
-                Ok(answer) => CallOutcome::Answer(to_value(&stage.items(answer))),
+                Ok(answer) => CallOutcome::Answer(question.record(answer)),
                 Err(rejection) => CallOutcome::Rejected {
                     reason: rejection.reason.name().to_owned(),
                     detail: rejection.to_string(),
@@ -290,10 +351,6 @@ impl<'a> Calls<'a> {
             details: serde_json::Value::Null,
         }
     }
-}
-
-fn to_value(items: &impl Serialize) -> serde_json::Value {
-    serde_json::to_value(items).unwrap_or_default()
 }
 
 fn ended(finish: Finish) -> Ended {

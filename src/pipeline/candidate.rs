@@ -8,9 +8,9 @@ use crate::diff::change::FileChange;
 use crate::diff::render::render;
 use crate::index::normal_form::normal_form;
 use crate::index::syntax_errors;
+use crate::pipeline::judge::judgement::Judgement;
 use crate::repo::path::RepoPath;
 use crate::repo::text::Text;
-use crate::sandbox::verdict::Verdict;
 
 /// A distinct patch.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Candidate {
     logprob_sum: f64,
     n_logprobs: u32,
     /// What the tests said, once they ran.
-    pub tests: Option<Verdict>,
+    pub tests: Option<Judgement>,
     /// Why it may not be used, whatever else speaks for it.
     pub refusal: Option<String>,
 }
@@ -38,7 +38,7 @@ impl Candidate {
     pub fn verdict_words(&self, n_samples: u32) -> String {
         match (&self.refusal, &self.tests) {
             (Some(refusal), _) => format!("refused: {refusal}"),
-            (None, Some(tests)) => tests.words.clone(),
+            (None, Some(tests)) => tests.words(),
             (None, None) => format!("UNVERIFIED: {} of {n_samples} samples agree", self.votes),
         }
     }
@@ -140,7 +140,7 @@ impl Pool {
 }
 
 fn order(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    let tests = |candidate: &Candidate| candidate.tests.as_ref().map(Verdict::order);
+    let tests = |candidate: &Candidate| candidate.tests.as_ref().map(Judgement::order);
     let by_tests = match (tests(a), tests(b)) {
         (Some(a), Some(b)) => a.cmp(&b),
         (Some(_), None) => std::cmp::Ordering::Less,

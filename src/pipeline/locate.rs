@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use crate::index::outline::SymbolKind;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::places::{LineSet, Places, code_of, id_of, named_symbols, render_lines};
-use crate::pipeline::progress::Progress;
+use crate::pipeline::progress::{Progress, Topic};
 use crate::pipeline::rerank::rerank;
 use crate::pipeline::settings::Settings;
 use crate::prompt::Prompt;
@@ -64,13 +64,13 @@ async fn locate_files(
         Ok(answer) => answer.paths,
         Err(rejection) => {
             let why = format!("retrieval's ranking stands in: {rejection}");
-            (calls.listener)(Progress::FellBack { stage: StageKind::File, why });
+            (calls.listener)(Progress::FellBack { topic: Topic::Stage(StageKind::File), why });
             Vec::new()
         }
     };
     let files = join_rankings((&answered, settings.answer_weight), &ranked, settings.max_files);
     let summary = join(files.iter());
-    (calls.listener)(Progress::Answered { stage: StageKind::File, summary });
+    (calls.listener)(Progress::Answered { topic: Topic::Stage(StageKind::File), summary });
     Ok(files)
 }
 
@@ -87,7 +87,7 @@ async fn locate_symbols(
         Ok(answer) => answer.symbols,
         Err(rejection) => {
             let why = format!("retrieval's ranking stands in: {rejection}");
-            (calls.listener)(Progress::FellBack { stage: kind, why });
+            (calls.listener)(Progress::FellBack { topic: Topic::Stage(kind), why });
             Vec::new()
         }
     };
@@ -103,7 +103,7 @@ async fn locate_symbols(
         symbols = files.iter().map(module).collect();
     }
     let summary = join(symbols.iter());
-    (calls.listener)(Progress::Answered { stage: kind, summary });
+    (calls.listener)(Progress::Answered { topic: Topic::Stage(kind), summary });
     Ok(symbols)
 }
 
@@ -121,7 +121,7 @@ async fn locate_lines(
         .context("building the line prompt")?;
     let mut samples = Vec::new();
     for draw in draws(settings, settings.location_samples, 0) {
-        announce(calls, kind, &prompt, draw.n);
+        announce(calls, Topic::Stage(kind), &prompt, draw.n);
         samples.extend(calls.ask(&stages.line, &prompt, &shown, draw).await?);
     }
     let answers = samples.into_iter().filter_map(|sample| sample.outcome.ok());
@@ -132,14 +132,14 @@ async fn locate_lines(
     let mut sets = count_votes(answers);
     if sets.is_empty() {
         let why = "no usable answer; the chosen symbols stand in".to_owned();
-        (calls.listener)(Progress::FellBack { stage: kind, why });
+        (calls.listener)(Progress::FellBack { topic: Topic::Stage(kind), why });
         sets = code_of(context, symbols, 1);
     }
     if sets.is_empty() {
         sets.push(LineSet { lines: lines_of_symbols(&shown), votes: 0 });
     }
     let summary = render_lines(&sets[0].lines);
-    (calls.listener)(Progress::Answered { stage: kind, summary });
+    (calls.listener)(Progress::Answered { topic: Topic::Stage(kind), summary });
     Ok(sets)
 }
 
@@ -187,7 +187,7 @@ async fn ask_once<S: Stage>(
     let (prompt, shown) = stage
         .prompt(context, input, calls.counter())
         .with_context(|| format!("building the {} prompt", S::KIND.name()))?;
-    announce(calls, S::KIND, &prompt, 1);
+    announce(calls, Topic::Stage(S::KIND), &prompt, 1);
     let mut samples = calls.ask(stage, &prompt, &shown, Draw::GREEDY).await?;
     samples.pop().context("the engine gave no completion")
 }
@@ -213,10 +213,10 @@ pub(crate) fn draws(settings: &Settings, n: usize, set: u64) -> Vec<Draw> {
     [greedy, sampled].into_iter().filter(|draw| 0 < draw.n).collect()
 }
 
-pub(crate) fn announce(calls: &Calls<'_>, stage: StageKind, prompt: &Prompt, n: usize) {
+pub(crate) fn announce(calls: &Calls<'_>, topic: Topic, prompt: &Prompt, n: usize) {
     let counter = calls.counter();
     let prompt_tokens = prompt.messages.iter().map(|message| counter.count(&message.content)).sum();
-    (calls.listener)(Progress::Asking { stage, prompt_tokens, n });
+    (calls.listener)(Progress::Asking { topic, prompt_tokens, n });
 }
 
 /// Joins two rankings by the sum of the reciprocals of a thing's ranks in them, those of the first

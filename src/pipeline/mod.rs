@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod places;
 pub mod progress;
 pub mod repair;
+pub mod reproduce;
 pub mod rerank;
 pub mod settings;
 pub mod verify;

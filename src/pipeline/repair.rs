@@ -9,11 +9,12 @@ use crate::model::Variety;
 use crate::pipeline::calls::{Calls, Draw, Sample};
 use crate::pipeline::candidate::{Candidate, Pool};
 use crate::pipeline::judge::Judge;
+use crate::pipeline::judge::judgement::Level;
 use crate::pipeline::locate::{announce, draws, first_of_set};
 use crate::pipeline::places::Places;
-use crate::pipeline::progress::Progress;
+use crate::pipeline::progress::{Progress, Topic};
+use crate::pipeline::reproduce::Reproduction;
 use crate::pipeline::settings::Settings;
-use crate::sandbox::verdict::Standing;
 use crate::stage::edit::EditAnswer;
 use crate::stage::edit::shown::EditShown;
 use crate::stage::profile::Stages;
@@ -33,8 +34,12 @@ pub struct Solution {
 impl Solution {
     /// The patch to hand over, if there is one.
     pub fn accepted_patch(&self) -> Option<Vec<u8>> {
-        let best = self.candidates.first().filter(|_| self.verdict.accepted);
-        best.map(Candidate::patch)
+        self.accepted().map(Candidate::patch)
+    }
+
+    /// The candidate to hand over, if there is one.
+    pub fn accepted(&self) -> Option<&Candidate> {
+        self.candidates.first().filter(|_| self.verdict.accepted)
     }
 }
 
@@ -52,18 +57,23 @@ pub struct Outcome {
 pub struct Bench<'a> {
     /// The user's tests, where a command was given.
     pub judge: Option<&'a Judge>,
+    /// The model's own test of the issue, where one was kept.
+    pub reproduction: Option<&'a Reproduction>,
     /// No model call or test run goes on after this moment.
     pub deadline: Option<Instant>,
 }
 
 impl Bench<'_> {
-    fn is_over(&self) -> bool {
+    /// Whether the time is up.
+    pub fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// The outcome of `work`; `None` where the time is up first, and the work is dropped.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.deadline {
+            // The work would be polled once, and ask a model.
+            _ if self.is_over() => None,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
             None => Some(work.await),
         }
@@ -95,7 +105,7 @@ pub async fn repair(
             if bench.is_over() {
                 break 'sampling;
             }
-            announce(calls, StageKind::Edit, &prompt, draw.n);
+            announce(calls, Topic::Stage(StageKind::Edit), &prompt, draw.n);
             let asked = bench.within(calls.ask(&stages.edit, &prompt, &shown, draw)).await;
             let Some(samples) = asked else { break 'sampling };
             let mut n_unchanged = 0;
@@ -153,12 +163,13 @@ fn collect(
         Err(rejection) => {
             pool.add_unusable();
             let words = format!("sample {}: {rejection}", sample.number);
-            (calls.listener)(Progress::Unusable { stage: StageKind::Edit, words });
+            (calls.listener)(Progress::Unusable { topic: Topic::Stage(StageKind::Edit), words });
         }
     }
 }
 
-/// Runs the tests with the candidates that they have not judged; true once one is verified.
+/// Runs the tests with the candidates that they have not judged; true once one
+/// is as good as these tests can tell.
 async fn judge_untested(
     pool: &mut Pool,
     calls: &Calls<'_>,
@@ -170,24 +181,25 @@ async fn judge_untested(
             break;
         }
         let candidate = &pool.candidates()[idx];
-        if let Some(refusal) = judge.refuses(&candidate.changes) {
+        if let Some(refusal) = judge.refuses(&candidate.changes, bench.reproduction) {
             pool.candidate_mut(idx).refusal = Some(refusal);
             continue;
         }
         let what =
             format!("`{}` with the candidate of sample {}", judge.command(), candidate.sample);
         (calls.listener)(Progress::Testing { what });
-        let judged = bench.within(judge.judge(&candidate.changes)).await;
-        let Some(verdict) = judged.transpose()? else { break };
-        let standing = verdict.standing;
+        let judging = judge.judge(&candidate.changes, bench.reproduction, calls.listener);
+        let judged = bench.within(judging).await;
+        let Some(judgement) = judged.transpose()? else { break };
+        let is_best = judgement.is_best();
         (calls.listener)(Progress::Candidate {
             sample: candidate.sample,
             votes: candidate.votes,
             n_samples: pool.n_samples(),
-            verdict: verdict.words.clone(),
+            verdict: judgement.words(),
         });
-        pool.candidate_mut(idx).tests = Some(verdict);
-        if matches!(standing, Standing::Verified | Standing::StatusVerified) {
+        pool.candidate_mut(idx).tests = Some(judgement);
+        if is_best {
             return Ok(true);
         }
     }
@@ -213,20 +225,20 @@ fn decide(
     }
     let agree = format!("{} of {n_samples} samples agree", best.votes);
     match &best.tests {
-        Some(tests) => match tests.standing {
-            Standing::Verified => {
-                Outcome { accepted: true, verified: true, words: tests.words.clone() }
+        Some(tests) => match tests.level {
+            Level::Fixed | Level::FixedAndReproduced => {
+                let verified = tests.verdict.is_verified();
+                Outcome { accepted: true, verified, words: tests.words() }
             }
-            Standing::StatusVerified => {
-                Outcome { accepted: true, verified: false, words: tests.words.clone() }
-            }
-            Standing::Regression => Outcome {
+            // A test that the model wrote confirms more than agreement, and less than the user's.
+            Level::Reproduced => Outcome { accepted: true, verified: false, words: tests.words() },
+            Level::Regression => Outcome {
                 accepted: settings.min_votes <= best.votes,
                 verified: false,
-                words: format!("{}; {agree}", tests.words),
+                words: format!("{}; {agree}", tests.words()),
             },
-            Standing::NoResult | Standing::Broken | Standing::Unchanged => {
-                refused(format!("no patch: the best candidate {}", tests.words))
+            Level::NoResult | Level::Applies => {
+                refused(format!("no patch: the best candidate {}", tests.words()))
             }
         },
         None if is_judged => refused("no patch: the tests judged no candidate in time".to_owned()),

@@ -37,6 +37,9 @@ pub struct Settings {
     pub location_samples: usize,
     /// Completions of the edit stage for each location answer; the first is greedy.
     pub edit_samples: usize,
+    /// Reproduction tests to sample; 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reproduction_samples: usize,
     /// Temperature of all but the first, greedy completion.
     pub temperature: f64,
     pub top_p: f64,
@@ -46,6 +49,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How many reproduction tests an effort samples. Agentless samples 40; its code's own default
+    /// is 20.
+    pub fn reproduction_preset(effort: Effort) -> usize {
+        match effort {
+            Effort::Quick => 6,
+            Effort::Normal => 20,
+            Effort::Max => 40,
+        }
+    }
+
     pub fn preset(effort: Effort) -> Self {
         let (location_samples, edit_samples) = match effort {
             Effort::Quick => (1, 9),
@@ -61,10 +74,16 @@ impl Settings {
             keeps_to_symbols: effort == Effort::Quick,
             location_samples,
             edit_samples,
+            reproduction_samples: 0,
             temperature: 0.8,
             top_p: 0.95,
             min_votes: 2,
             seed: 0,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }

@@ -52,6 +52,11 @@ const KNOWN: &[Known] = &[
             "replace_marker",
         ],
     },
+    Known {
+        name: "reproduce",
+        text: include_str!("../../prompts/reproduce.jinja"),
+        values: &["issue", "code", "left_out", "runner", "example", "example_path", "reasoning"],
+    },
 ];
 
 /// Why a set of templates is unusable.
@@ -179,7 +184,7 @@ mod tests {
             "systen",
             "x",
             expect![
-                "there is no prompt template `systen`; the names are `system`, `file`, `likelihood`, `function`, `line`, `edit`"
+                "there is no prompt template `systen`; the names are `system`, `file`, `likelihood`, `function`, `line`, `edit`, `reproduce`"
             ],
         );
         check(

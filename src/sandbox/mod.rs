@@ -11,10 +11,12 @@
 
 pub mod guard;
 pub mod interpreter;
+pub mod narrow;
 pub mod proposal;
 pub mod runner;
 pub mod scratch;
 pub mod verdict;
+pub mod words;
 
 mod execute;
 mod ignored;

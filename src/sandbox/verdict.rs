@@ -101,6 +101,26 @@ impl Verdict {
         self.standing == Standing::Verified
     }
 
+    /// A verdict on a run that tells nothing, and why.
+    pub fn no_result(why: String) -> Self {
+        no_result(why)
+    }
+
+    /// The verdict where the tests that fail as before have nothing to do with the candidate: what
+    /// it could break passes.
+    #[must_use]
+    pub fn without_old_failures(self) -> Self {
+        let verb = if self.n_passed == 1 { "passes" } else { "pass" };
+        let still = if self.n_failed == 1 { "fails" } else { "fail" };
+        let do_not = if self.n_failed == 1 { "does not" } else { "do not" };
+        let words = format!(
+            "UNVERIFIED: {} {verb}, as before; {} that {do_not} look at the change still {still}",
+            tests(self.n_passed),
+            self.n_failed
+        );
+        Self { standing: Standing::Regression, words, ..self }
+    }
+
     /// For sorting: better candidates come first.
     pub fn order(&self) -> impl Ord + use<> {
         (Reverse(self.standing), Reverse(self.n_fixed), self.n_failed)
@@ -151,7 +171,8 @@ fn compare_tests(before: &Summary, now: &Summary) -> Verdict {
         _ => now.failed.saturating_sub(before.failed),
     };
     // A runner that named its tests before names those that pass now.
-    let is_named = before.passing.is_some();
+    // Where none passed, none could be named.
+    let is_named = before.passing.as_ref().is_some_and(|names| !names.is_empty());
     let n_fixed = match (&before.failing, &now.failing) {
         (Some(failing), _) if is_named || now.passing.is_some() => {
             failing.intersection(&now.listed).count()
@@ -278,6 +299,11 @@ mod tests {
             (BEFORE, 1),
             ("12 passed in 0.05s\n", 0),
             expect!["Verified: verified: 12 tests pass, 1 that failed now passes"],
+        );
+        check(
+            ("FAILED a::x - e\n1 failed in 1s\n", 1),
+            ("1 passed in 1s\n", 0),
+            expect!["Verified: verified: 1 test passes, 1 that failed now passes"],
         );
         check(
             ("FAILED a::x - e\nFAILED a::y - e\n2 failed, 10 passed in 1s\n", 1),

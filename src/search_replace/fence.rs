@@ -47,7 +47,14 @@ impl<'a> FencedBlock<'a> {
 
 /// The last complete fenced block, else the unclosed one that runs to the end, else `None`.
 pub fn last_block(completion: &str) -> Option<FencedBlock<'_>> {
-    let mut last: Option<FencedBlock<'_>> = None;
+    let blocks = blocks(completion);
+    let complete = blocks.iter().rev().find(|block| block.closed);
+    complete.or(blocks.last()).copied()
+}
+
+/// All fenced blocks, in order; the last one may be unclosed.
+pub fn blocks(completion: &str) -> Vec<FencedBlock<'_>> {
+    let mut blocks = Vec::new();
     let mut open: Option<Open<'_>> = None;
     let mut at = 0;
     for (line_idx, raw) in completion.split_inclusive('\n').enumerate() {
@@ -64,14 +71,15 @@ pub fn last_block(completion: &str) -> Option<FencedBlock<'_>> {
                 });
             }
             Some(block) if block.part == Part::Outside && block.is_closed_by(line) => {
-                last = Some(block.finish(&completion[block.start..at], true));
+                blocks.push(block.finish(&completion[block.start..at], true));
                 open = None;
             }
             Some(block) => block.part = block.part.after(line),
         }
         at = end;
     }
-    last.or_else(|| open.map(|block| block.finish(&completion[block.start..], false)))
+    blocks.extend(open.map(|block| block.finish(&completion[block.start..], false)));
+    blocks
 }
 
 /// A fenced block whose end has not been seen.

@@ -4,8 +4,8 @@ use minijinja::value::Value;
 
 use crate::prompt::template::TemplateError;
 use crate::prompt::{CountTokens, Message, Prompt, Role};
+use crate::stage::Context;
 use crate::stage::issue::trim_issue;
-use crate::stage::{Context, StageKind};
 
 /// Why there is no prompt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,12 +13,11 @@ pub enum PromptError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error(
-        "the {} prompt needs {needed} tokens at the least, more than its budget of {budget}",
-        stage.name()
+        "the {prompt} prompt needs {needed} tokens at the least, more than its budget of {budget}"
     )]
-    NoRoom { stage: StageKind, needed: usize, budget: usize },
-    #[error("there is nothing to show in the {} prompt: wanted {wanted}", stage.name())]
-    NothingToShow { stage: StageKind, wanted: &'static str },
+    NoRoom { prompt: &'static str, needed: usize, budget: usize },
+    #[error("there is nothing to show in the {prompt} prompt: wanted {wanted}")]
+    NothingToShow { prompt: &'static str, wanted: &'static str },
 }
 
 /// Token limits of a prompt.
@@ -32,7 +31,8 @@ pub struct Budget {
 
 /// A prompt whose material is not chosen yet.
 pub(crate) struct Draft<'a> {
-    stage: StageKind,
+    /// The template.
+    name: &'static str,
     context: &'a Context,
     counter: &'a dyn CountTokens,
     budget: Budget,
@@ -42,14 +42,14 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(
-        stage: StageKind,
+        name: &'static str,
         context: &'a Context,
         counter: &'a dyn CountTokens,
         budget: Budget,
     ) -> Result<Self, PromptError> {
         let system = context.templates.render("system", &[])?;
         let issue = trim_issue(&context.issue, budget.issue_tokens, counter);
-        Ok(Self { stage, context, counter, budget, system, issue })
+        Ok(Self { name, context, counter, budget, system, issue })
     }
 
     /// The prompt with the most material, of at most `most` pieces, that fits; and how many
@@ -62,7 +62,7 @@ impl<'a> Draft<'a> {
         let render = |n_pieces: usize| -> Result<(String, usize), PromptError> {
             let mut values = values(n_pieces);
             values.push(("issue", Value::from(self.issue.as_str())));
-            let user = self.context.templates.render(self.stage.name(), &values)?;
+            let user = self.context.templates.render(self.name, &values)?;
             let tokens = self.counter.count(&self.system) + self.counter.count(&user);
             Ok((user, tokens))
         };
@@ -92,7 +92,7 @@ impl<'a> Draft<'a> {
             if fits == 0 {
                 let needed = render(most.min(1))?.1;
                 let budget = self.budget.prompt_tokens;
-                return Err(PromptError::NoRoom { stage: self.stage, needed, budget });
+                return Err(PromptError::NoRoom { prompt: self.name, needed, budget });
             }
             fits -= 1;
         }

@@ -87,9 +87,9 @@ impl Stage for FileStage {
         let candidates = candidates(context);
         if candidates.is_empty() {
             let wanted = "at least one source file";
-            return Err(PromptError::NothingToShow { stage: Self::KIND, wanted });
+            return Err(PromptError::NothingToShow { prompt: Self::KIND.name(), wanted });
         }
-        let draft = Draft::new(Self::KIND, context, counter, self.budget)?;
+        let draft = Draft::new(Self::KIND.name(), context, counter, self.budget)?;
         let (prompt, n_shown) = draft.fit(candidates.len(), |n_files| {
             let files = match self.view {
                 FileView::Ranked => self.render_ranked(&candidates[..n_files]),

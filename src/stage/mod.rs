@@ -18,6 +18,7 @@ pub mod line;
 pub mod oracle;
 pub mod profile;
 pub mod rejection;
+pub mod reproduction;
 pub mod score;
 pub mod search_grammar;
 pub mod windows;

@@ -7,6 +7,7 @@ use crate::stage::edit::{EditItems, EditStage, SearchRuns};
 use crate::stage::file::{FileStage, FileView};
 use crate::stage::function::FunctionStage;
 use crate::stage::line::{LineShorthand, LineStage};
+use crate::stage::reproduction::TestWriter;
 
 /// How much a model is shown and asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,19 @@ impl Profile {
             0..8_192 => Self::Small,
             8_192..32_768 => Self::Medium,
             _ => Self::Large,
+        }
+    }
+
+    /// Limits for writing a test of the issue.
+    pub fn test_writer(self) -> TestWriter {
+        let Stages { edit, .. } = self.stages();
+        let is_small = self == Self::Small;
+        TestWriter {
+            budget: edit.budget,
+            reasoning_tokens: edit.reasoning_tokens,
+            context_lines: if is_small { 5 } else { 10 },
+            example_lines: if is_small { 24 } else { 80 },
+            test_tokens: if is_small { 400 } else { 1_024 },
         }
     }
 

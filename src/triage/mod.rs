@@ -7,7 +7,6 @@ pub mod annotations;
 pub mod change;
 pub mod issue;
 pub mod log;
-pub mod names;
 pub mod sarif;
 pub mod trace;
 

@@ -82,6 +82,7 @@ fn a_file_without_listed_symbols_can_be_edited_too() {
         function: "none of them",
         line: "```\nREADME.md\nline: 1\n```",
         edits: vec![edit],
+        tests: Vec::new(),
     };
     let server = Server::start(answers);
     let output = machine.fix(&server, &["--in", "README.md"]);

@@ -34,6 +34,7 @@ pub(crate) fn script() -> Script {
         edits: vec![
             "```\n### timesheet/durations.py\n<<<<<<< SEARCH\n        seconds = int(amount) * SECONDS_PER_UNIT[unit]\n=======\n        seconds += int(amount) * SECONDS_PER_UNIT[unit]\n>>>>>>> REPLACE\n```\n",
         ],
+        tests: Vec::new(),
     }
 }
 

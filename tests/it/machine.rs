@@ -19,6 +19,7 @@ pub(crate) fn script(edits: Vec<&'static str>) -> Script {
         function: "```\ntimesheet/durations.py\nfunction: parse_duration\n```",
         line: "```\ntimesheet/durations.py\nline: 17\n```",
         edits,
+        tests: Vec::new(),
     }
 }
 

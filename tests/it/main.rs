@@ -22,6 +22,7 @@ mod load;
 mod machine;
 mod named_tests;
 mod options;
+mod reproduce;
 mod rl;
 mod runs;
 #[cfg(target_os = "linux")]

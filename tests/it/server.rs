@@ -16,6 +16,8 @@ pub(crate) struct Script {
     pub(crate) line: &'static str,
     /// Completions of the edit stage, in turn; none: the server fails there.
     pub(crate) edits: Vec<&'static str>,
+    /// Reproduction tests, in turn.
+    pub(crate) tests: Vec<&'static str>,
 }
 
 /// A running server; it ends with the value.
@@ -29,11 +31,17 @@ struct Answer {
     script: Script,
     calls: Arc<AtomicUsize>,
     edits: AtomicUsize,
+    tests: AtomicUsize,
 }
 
 impl Server {
     pub(crate) fn start(script: Script) -> Self {
-        Self::start_with(|calls| Answer { script, calls, edits: AtomicUsize::new(0) })
+        Self::start_with(|calls| Answer {
+            script,
+            calls,
+            edits: AtomicUsize::new(0),
+            tests: AtomicUsize::new(0),
+        })
     }
 
     /// A server that takes requests and never answers.
@@ -111,6 +119,9 @@ impl Respond for Answer {
             vec![self.script.function; n]
         } else if prompt.contains("Which lines") {
             vec![self.script.line; n]
+        } else if prompt.contains("Write a new test file") {
+            let next = || self.tests.fetch_add(1, Ordering::SeqCst) % self.script.tests.len();
+            (0..n).map(|_| self.script.tests[next()]).collect()
         } else if self.script.edits.is_empty() {
             return ResponseTemplate::new(400).set_body_string("out of order");
         } else {

@@ -299,6 +299,7 @@ fn a_teacher_s_wrong_answers_are_counted_by_reason() {
         edits: vec![
             "```\n### shop/cart.py\n<<<<<<< SEARCH\n    def total(self):\n=======\n    def totals(self):\n>>>>>>> REPLACE\n```\n",
         ],
+        tests: Vec::new(),
     });
     let url = server.url();
     let sample = ["train", "sample", "e.jsonl", "--endpoint", &url, "--samples", "2", "--out", "s"];
@@ -364,6 +365,7 @@ fn answers_to_episodes_are_judged_and_two_models_compared() {
         edits: vec![
             "```\n### shop/cart.py\n<<<<<<< SEARCH\n    def total(self):\n=======\n    def totals(self):\n>>>>>>> REPLACE\n```\n",
         ],
+        tests: Vec::new(),
     };
     let answers = |file, out| {
         let url = Server::start(script(file)).url();

@@ -164,7 +164,7 @@ impl Evaluation<'_> {
         let id = &task.instance_id;
         let calls = Calls::new(&engine, Some(run), id, settings.seed, &hear);
         let places = locate(&calls, &context, stages, settings, Places::default()).await?;
-        let bench = Bench { judge: None, deadline: None };
+        let bench = Bench { judge: None, reproduction: None, deadline: None };
         let solution = repair(&calls, &context, stages, settings, places, &bench).await?;
         let judged = Judged {
             instance: id,

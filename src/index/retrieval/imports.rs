@@ -11,7 +11,7 @@ const MAX_IMPORTS: usize = 500;
 
 /// The imported modules and files of a text, as written; for `from a import b` both `a` and `a.b`.
 /// Each once, in order of the text.
-pub(super) fn read_imports(text: &str, extension: &str) -> Vec<String> {
+pub(in crate::index) fn read_imports(text: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
     match extension {
         "py" | "pyi" => read_python(text, &mut found),
@@ -89,7 +89,7 @@ fn read_quoted(text: &str, found: &mut Vec<String>) {
 
 /// Finds the file behind a dotted or relative name.
 #[derive(Debug)]
-pub(super) struct Modules {
+pub(in crate::index) struct Modules {
     /// Dotted names of Python files, with and without their leading folders: `src.pkg.mod` is also
     /// `pkg.mod`. A name that means several files means none of them.
     files: BTreeMap<String, Option<u32>>,
@@ -100,7 +100,7 @@ pub(super) struct Modules {
 const SOURCE_FOLDERS: &[&str] = &["src", "lib", "python"];
 
 impl Modules {
-    pub(super) fn new<'a>(paths: impl Iterator<Item = &'a RepoPath>) -> Self {
+    pub(in crate::index) fn new<'a>(paths: impl Iterator<Item = &'a RepoPath>) -> Self {
         let mut files = BTreeMap::new();
         let mut by_path = BTreeMap::new();
         for (number, path) in paths.enumerate() {
@@ -122,7 +122,7 @@ impl Modules {
     }
 
     /// The file of the longest leading part of a dotted name, and the rest of the name.
-    pub(super) fn resolve<'a>(&self, dotted: &'a str) -> Option<(u32, &'a str)> {
+    pub(in crate::index) fn resolve<'a>(&self, dotted: &'a str) -> Option<(u32, &'a str)> {
         let mut module = dotted;
         loop {
             if let Some(Some(file)) = self.files.get(module) {
@@ -133,7 +133,11 @@ impl Modules {
     }
 
     /// The file that an import, as written in a file, means; the longest leading part that exists.
-    pub(super) fn resolve_import(&self, importer: &RepoPath, import: &str) -> Option<u32> {
+    pub(in crate::index) fn resolve_import(
+        &self,
+        importer: &RepoPath,
+        import: &str,
+    ) -> Option<u32> {
         if import.contains('/') || (import.contains('.') && importer.extension() != Some("py")) {
             return self.resolve_relative_path(importer, import);
         }

@@ -4,6 +4,7 @@
 //! and never later history. Every score carries the reasons that it is made of.
 
 pub mod frames;
+pub(super) mod imports;
 pub mod issue;
 pub mod terms;
 pub mod words;
@@ -11,8 +12,6 @@ pub mod words;
 #[cfg(test)]
 mod examples;
 mod files;
-
-mod imports;
 mod scan;
 mod segments;
 mod symbols;

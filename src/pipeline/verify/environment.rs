@@ -19,6 +19,7 @@ use crate::repo::change::PathChanges;
 use crate::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 use crate::run::seed::request_hash;
 use crate::sandbox::scratch::ScratchCopy;
+use crate::sandbox::words::quote;
 use crate::sandbox::{Access, End, Limits, Sandbox};
 
 /// Changes when environments made before must not be used any more.
@@ -224,13 +225,4 @@ fn install_commands(recipe: &Recipe, python: Option<&Path>, target: &Path) -> St
     }
     lines.extend(recipe.install.iter().cloned());
     if lines.is_empty() { String::new() } else { format!("set -e\n{}\n", lines.join("\n")) }
-}
-
-/// A word for a shell.
-pub(super) fn quote(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=,@%".contains(c);
-    match !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }

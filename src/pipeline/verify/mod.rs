@@ -22,7 +22,7 @@ use crate::diff::patch::Patch;
 use crate::instance::{Instance, Solution};
 use crate::pipeline::case::apply_patch;
 use crate::pipeline::judge::by_path;
-use crate::pipeline::verify::environment::{Environment, Environments, quote};
+use crate::pipeline::verify::environment::{Environment, Environments};
 use crate::pipeline::verify::log::{Demand, TestLog};
 use crate::pipeline::verify::recipe::{Recipe, Recipes};
 use crate::repo::change::PathChanges;
@@ -33,6 +33,7 @@ use crate::run::verdict_row::{TestOutcome, TestsRow, VerdictRow};
 use crate::sandbox::Sandbox;
 use crate::sandbox::guard::check_candidate;
 use crate::sandbox::scratch::ScratchCopy;
+use crate::sandbox::words::quote;
 
 /// At most so many failing tests are kept of a run.
 const MAX_NAMED: usize = 20;

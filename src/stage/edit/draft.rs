@@ -12,14 +12,17 @@ use crate::stage::windows::{CodeFile, Piece, cut_pieces};
 const SMALL_SYMBOL: u32 = 40;
 
 /// A file with chosen lines.
-pub(super) struct ChosenFile {
-    pub(super) code: CodeFile,
+pub(in crate::stage) struct ChosenFile {
+    pub(in crate::stage) code: CodeFile,
     outline: Arc<Outline>,
     /// Number among all chosen lines, and line.
     chosen: Vec<(usize, u32)>,
 }
 
-pub(super) fn chosen_files(context: &Context, input: &[(RepoPath, u32)]) -> Vec<ChosenFile> {
+pub(in crate::stage) fn chosen_files(
+    context: &Context,
+    input: &[(RepoPath, u32)],
+) -> Vec<ChosenFile> {
     let mut files: Vec<ChosenFile> = Vec::new();
     for (order, (path, line)) in input.iter().enumerate() {
         let at = if let Some(at) = files.iter().position(|file| file.code.path == *path) {
@@ -42,7 +45,7 @@ pub(super) fn chosen_files(context: &Context, input: &[(RepoPath, u32)]) -> Vec<
 impl ChosenFile {
     /// The pieces of a file with their ranks: the chosen lines, the head of the symbol around
     /// each, the rest of small symbols, the lines around, then imports.
-    pub(super) fn pieces(&self, file_idx: usize, context_lines: u32) -> Vec<Piece> {
+    pub(in crate::stage) fn pieces(&self, file_idx: usize, context_lines: u32) -> Vec<Piece> {
         let n_lines = self.code.text.n_lines() as u32;
         let around = |line: u32, margin: u32| LineSpan {
             first: line.saturating_sub(margin).max(1),
@@ -72,7 +75,7 @@ impl ChosenFile {
         pieces
     }
 
-    pub(super) fn shown(self, windows: &[LineSpan]) -> ShownCode {
+    pub(in crate::stage) fn shown(self, windows: &[LineSpan]) -> ShownCode {
         let text = &self.code.text;
         let window = |span: &LineSpan| Window {
             first: span.first,

@@ -14,7 +14,7 @@
 pub mod items;
 pub mod shown;
 
-mod draft;
+pub(super) mod draft;
 #[cfg(test)]
 mod tests;
 
@@ -115,7 +115,7 @@ impl Stage for EditStage {
         let pieces = order_pieces(pieces);
         if chosen.is_empty() {
             let wanted = "at least one line of a readable file";
-            return Err(PromptError::NothingToShow { stage: Self::KIND, wanted });
+            return Err(PromptError::NothingToShow { prompt: Self::KIND.name(), wanted });
         }
         let files: Vec<CodeFile> = chosen.iter().map(|file| file.code.clone()).collect();
         // All lines that could be shown, so that the length does not depend on the budget.
@@ -125,7 +125,7 @@ impl Stage for EditStage {
         });
         let marker_length = free_marker_length(lines);
         let marker = |marker: Marker| Value::from(marker.render(marker_length));
-        let draft = Draft::new(Self::KIND, context, counter, self.budget)?;
+        let draft = Draft::new(Self::KIND.name(), context, counter, self.budget)?;
         let (prompt, n_shown) = draft.fit(pieces.len(), |n_pieces| {
             let windows = windows(&pieces[..n_pieces], files.len());
             let plain = |_: u32, line: &str| line.to_owned();

@@ -75,7 +75,7 @@ impl Stage for FunctionStage {
         let files = outlined_files(context, input);
         if files.is_empty() {
             let wanted = "at least one readable file";
-            return Err(PromptError::NothingToShow { stage: Self::KIND, wanted });
+            return Err(PromptError::NothingToShow { prompt: Self::KIND.name(), wanted });
         }
         let ranked = ranked_symbols(context, &files);
         // The files themselves come first: each has the symbol `module:`, whatever else fits.
@@ -83,7 +83,7 @@ impl Stage for FunctionStage {
         let kept = |n_pieces: usize| -> BTreeSet<(usize, usize)> {
             ranked[..n_pieces.saturating_sub(n_files)].iter().copied().collect()
         };
-        let draft = Draft::new(Self::KIND, context, counter, self.budget)?;
+        let draft = Draft::new(Self::KIND.name(), context, counter, self.budget)?;
         let (prompt, n_shown) = draft.fit(n_files + ranked.len(), |n_pieces| {
             let left_out = ranked.len() - n_pieces.saturating_sub(n_files).min(ranked.len());
             let outline = render_outlines(&files[..n_pieces.min(n_files)], &kept(n_pieces));

@@ -102,10 +102,10 @@ impl Stage for LineStage {
         let pieces = order_pieces(pieces);
         if pieces.is_empty() {
             let wanted = "at least one line of a chosen symbol";
-            return Err(PromptError::NothingToShow { stage: Self::KIND, wanted });
+            return Err(PromptError::NothingToShow { prompt: Self::KIND.name(), wanted });
         }
         let files: Vec<CodeFile> = chosen.iter().map(|file| file.code.clone()).collect();
-        let draft = Draft::new(Self::KIND, context, counter, self.budget)?;
+        let draft = Draft::new(Self::KIND.name(), context, counter, self.budget)?;
         let (prompt, n_shown) = draft.fit(pieces.len(), |n_pieces| {
             let windows = windows(&pieces[..n_pieces], files.len());
             let numbered = |number: u32, line: &str| format!("{number}| {line}");

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
+use crate::index::definitions::Definitions;
 use crate::index::outline::{Symbol, SymbolKind};
 use crate::index::retrieval::frames::Frame;
 use crate::index::retrieval::{RankOptions, rank};
 use crate::repo::path::RepoPath;
 use crate::triage::log::suspects::{FailedLines, suspects};
 use crate::triage::log::{Failure, Log};
-use crate::triage::names::Definitions;
 use crate::triage::trace::Trace;
 use crate::triage::{Findings, FoundFile, FoundLine, FoundSymbol};
 

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::index::Index;
+use crate::index::definitions::Definitions;
 use crate::index::outline::{LineSpan, Outline, SymbolKind};
 use crate::repo::path::RepoPath;
 use crate::repo::text::Text;
-use crate::triage::names::Definitions;
 
 /// Lines that failed in each test file.
 pub(super) type FailedLines = BTreeMap<RepoPath, BTreeSet<u32>>;

@@ -33,6 +33,11 @@ impl<'a> Definitions<'a> {
         known.filter(|(_, found)| found.len() <= MOST_DEFINITIONS).map(|(name, _)| *name).collect()
     }
 
+    /// Whether a name is defined here, and in few enough places to tell something.
+    pub fn is_telling(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|found| found.len() <= MOST_DEFINITIONS)
+    }
+
     /// What the names of a piece of code may mean, each with its share: one over the number of
     /// definitions of that name.
     pub fn of_code(&self, code: &str) -> Vec<(&'a RepoPath, &'a Symbol, f64)> {
