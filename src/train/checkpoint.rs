@@ -15,8 +15,9 @@ use crate::train::decoder::{Adapter, Network};
 use crate::train::optimizer::AdamW;
 
 /// A checkpoint in memory.
-pub struct Checkpoint<S, B = ()> {
-    pub adapter: Adapter,
+pub struct Checkpoint<S, B = (), W = Adapter> {
+    /// What is trained.
+    pub weights: W,
     pub optimizer: AdamW,
     /// What else is trained.
     pub beside: B,
@@ -24,7 +25,30 @@ pub struct Checkpoint<S, B = ()> {
     pub state: S,
 }
 
-/// What is trained beside the adapter, with files of its own in a checkpoint.
+/// What is trained, with files of its own in a checkpoint.
+pub trait Learnt: Sized {
+    /// In a fixed order.
+    fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)>;
+    /// `base`: what the model is called that training began with.
+    fn write(&mut self, folder: &Path, base: &str) -> anyhow::Result<()>;
+    fn read(folder: &Path, network: &Network) -> anyhow::Result<Self>;
+}
+
+impl Learnt for Adapter {
+    fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
+        self.tensors_mut()
+    }
+
+    fn write(&mut self, folder: &Path, base: &str) -> anyhow::Result<()> {
+        self.write(folder, Some(base), Precision::F32)
+    }
+
+    fn read(folder: &Path, network: &Network) -> anyhow::Result<Self> {
+        Self::read(folder, network)
+    }
+}
+
+/// What is trained beside it, with files of its own in a checkpoint.
 pub trait Beside: Sized {
     fn write(&mut self, folder: &Path) -> anyhow::Result<()>;
     fn read(folder: &Path, network: &Network) -> anyhow::Result<Self>;
@@ -79,7 +103,7 @@ pub fn keep_only(folder: &Path, steps: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl<S: Serialize + DeserializeOwned, B: Beside> Checkpoint<S, B> {
+impl<S: Serialize + DeserializeOwned, B: Beside, W: Learnt> Checkpoint<S, B, W> {
     /// Writes it beside the others; it has its name only when it is whole.
     pub fn write(&mut self, folder: &Path, step: usize, base: &str) -> anyhow::Result<()> {
         let path = folder.join(format!("{PREFIX}{step:06}"));
@@ -91,7 +115,7 @@ impl<S: Serialize + DeserializeOwned, B: Beside> Checkpoint<S, B> {
         };
         fs::create_dir_all(folder).with_context(context)?;
         let unfinished = tempfile::tempdir_in(folder).with_context(context)?;
-        self.adapter.write(unfinished.path(), Some(base), Precision::F32).with_context(context)?;
+        self.weights.write(unfinished.path(), base).with_context(context)?;
         write_moments(&self.optimizer, &unfinished.path().join(OPTIMIZER_FILE))
             .with_context(context)?;
         self.beside.write(unfinished.path()).with_context(context)?;
@@ -117,13 +141,12 @@ impl<S: Serialize + DeserializeOwned, B: Beside> Checkpoint<S, B> {
         let text = fs::read_to_string(path.join(STATE_FILE)).with_context(context)?;
         let Stored { n_updates, state, .. }: Stored<S> =
             serde_json::from_str(&text).context(STATE_FILE).with_context(context)?;
-        let mut adapter = Adapter::read(path, network).with_context(context)?;
-        let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
-        let mut optimizer = AdamW::new(lengths);
+        let mut weights = W::read(path, network).with_context(context)?;
+        let mut optimizer = AdamW::of(&weights.tensors_mut());
         optimizer.n_updates = n_updates;
         read_moments(&mut optimizer, &path.join(OPTIMIZER_FILE)).with_context(context)?;
         let beside = B::read(path, network).with_context(context)?;
-        Ok(Self { adapter, optimizer, beside, state })
+        Ok(Self { weights, optimizer, beside, state })
     }
 }
 

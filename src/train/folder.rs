@@ -28,6 +28,8 @@ pub trait OfStep: Serialize + DeserializeOwned {
 /// The folder of checkpoints, and that of the finished adapter.
 pub const CHECKPOINTS: &str = "checkpoints";
 pub const ADAPTER: &str = "adapter";
+/// The tuned model, where all weights are.
+pub const MODEL: &str = "model";
 
 const ASKED_FILE: &str = "train.json";
 

@@ -21,6 +21,11 @@ impl AdamW {
         Self { moments: moments.collect(), n_updates: 0 }
     }
 
+    /// An optimizer of these tensors.
+    pub fn of(tensors: &[(String, &mut Vec<f32>)]) -> Self {
+        Self::new(tensors.iter().map(|(_, tensor)| tensor.len()))
+    }
+
     /// One update of every tensor; gradients are multiplied by `factor` first.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::train::checkpoint::{self, Beside, Checkpoint};
+use crate::train::checkpoint::{self, Beside, Checkpoint, Learnt};
 use crate::train::decoder::Network;
 use crate::train::folder::{ADAPTER, CHECKPOINTS, OfStep, TrainFolder};
 
@@ -23,15 +23,15 @@ pub trait Position: Serialize + DeserializeOwned {
 
 /// The newest checkpoint; the logs (`M` of metrics, `T` of timings) are cut to its step, and what
 /// a killed process was writing is removed.
-pub fn resume<S: Position, B: Beside, M: OfStep, T: OfStep>(
+pub fn resume<S: Position, B: Beside, W: Learnt, M: OfStep, T: OfStep>(
     folder: &TrainFolder,
     network: &Network,
-) -> anyhow::Result<Option<Checkpoint<S, B>>> {
+) -> anyhow::Result<Option<Checkpoint<S, B, W>>> {
     let checkpoints = folder.path().join(CHECKPOINTS);
     folder.remove_unfinished(&[&checkpoints, folder.path(), &folder.path().join(ADAPTER)])?;
     let newest = checkpoint::list(&checkpoints)?.pop_last();
     let at =
-        newest.as_ref().map(|(_, path)| Checkpoint::<S, B>::read(path, network)).transpose()?;
+        newest.as_ref().map(|(_, path)| Checkpoint::<S, B, W>::read(path, network)).transpose()?;
     // None before the first checkpoint, so that the line of step 0 is written again.
     let logged = at.as_ref().map(|at| at.state.step());
     let metrics = folder.cut_log::<M>(METRICS_FILE, logged)?;

@@ -466,6 +466,45 @@ fn a_tuning_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
 }
 
 #[test]
+fn all_weights_can_be_tuned_and_make_a_model_of_their_own() {
+    let shop = Shop { home: tempfile::tempdir().unwrap() };
+    write_chats(&shop.path("sft.jsonl"));
+    let model = tiny_model();
+    let tune = |model: &str, out: &str, more: &[&str]| -> Vec<String> {
+        let command = ["train", "sft", "sft.jsonl", "--model", model, "--out", out, "--full"];
+        let options = ["--batch", "4", "--save-every", "3", "--rate", "0.01"];
+        [&command[..], &options, more].concat().into_iter().map(ToOwned::to_owned).collect()
+    };
+    let done = |arguments: Vec<String>| {
+        shop.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let whole = done(tune(&model, "whole", &["--epochs", "40"]));
+    assert_eq!(whole["model"], "whole/model");
+    let losses: Vec<f64> = shop
+        .rows("whole/metrics.jsonl")
+        .iter()
+        .filter_map(|row| row["held_out"]["loss"].as_f64())
+        .collect();
+    let best = whole["best"]["loss"].as_f64().unwrap();
+    assert!(best < losses[0] / 2.0, "from {} to {best}", losses[0]);
+
+    let broken = tune(&model, "broken", &["--epochs", "40"]);
+    assert!(shop.kill_at(40, "broken/metrics.jsonl", &broken), "it was over before it was killed");
+    done(broken.clone());
+    // A finished run is left as it is.
+    assert_eq!(done(broken)["best"], whole["best"]);
+    for file in ["metrics.jsonl", "model/model.safetensors", "model/config.json"] {
+        let bytes = |run: &str| fs::read(shop.path(run).join(file)).unwrap();
+        assert!(bytes("broken") == bytes("whole"), "{file}");
+    }
+
+    // What was learnt is in the folder: training that begins with it begins at that loss.
+    done(tune("whole/model", "next", &["--max-steps", "1"]));
+    let next = shop.rows("next/metrics.jsonl")[0]["held_out"]["loss"].as_f64().unwrap();
+    assert!((next - best).abs() < 0.05 * best.max(1.0), "{next}, and {best} was reached");
+}
+
+#[test]
 fn a_tuning_is_not_gone_on_with_where_something_of_it_is_lost() {
     let shop = Shop { home: tempfile::tempdir().unwrap() };
     write_chats(&shop.path("sft.jsonl"));

@@ -21,15 +21,15 @@ use crate::run::seed::request_hash;
 use crate::stage::StageKind;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::decoder::{Activations, Network};
-use crate::train::folder::{ADAPTER, TrainFolder};
+use crate::train::folder::{ADAPTER, MODEL, TrainFolder};
 use crate::train::mine::evaluation::Evaluation;
 use crate::train::rows::read_rows;
 use crate::train::sample::row::SftRow;
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
 use crate::train::sft::sequences::{Sequence, Sequences, order};
-use crate::train::sft::{Best, Sft, SftOptions, SftState};
+use crate::train::sft::{Additions, Best, Sft, SftOptions, SftState};
 
-/// Tune a model on kept chats, by low-rank additions to its projections (LoRA)
+/// Tune a model on kept chats: low-rank additions to its projections (LoRA), or all of it
 ///
 /// Only the answers are learnt. Killed at any moment, the same command goes on from the last
 /// checkpoint, and ends with the same bytes.
@@ -38,12 +38,13 @@ use crate::train::sft::{Best, Sft, SftOptions, SftState};
 Examples:
   sorft train sft sft.jsonl --model smollm2-135m --out tuned
   sorft train sft sft.jsonl --model qwen2.5-coder-0.5b --out tuned --epochs 1 --max-tokens 1024
+  sorft train sft sft.jsonl --model smollm2-135m --full --out tuned
   sorft fix . --issue issue.md --model smollm2-135m --adapter tuned/adapter")]
 pub struct SftArgs {
     /// Chats, as `sorft train sample` keeps them
     #[arg(value_name = "CHATS")]
     pub chats: PathBuf,
-    /// The folder of the run: checkpoints, metrics and, in the end, `adapter`
+    /// The folder of the run: checkpoints, metrics and, in the end, `adapter` (or `model`)
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The model: a short name, a GGUF file (unpacked to floats), or a folder with safetensors
@@ -72,9 +73,9 @@ pub struct SftArgs {
     /// Chats in an update
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Training")]
     pub batch: usize,
-    /// The highest learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = positive, help_heading = "Training")]
-    pub rate: f64,
+    /// The highest learning rate [default: 2e-4; with `--full` 1e-5]
+    #[arg(long, value_name = "RATE", value_parser = positive, help_heading = "Training")]
+    pub rate: Option<f64>,
     /// The part of all updates in which the rate rises to its height; then it falls as a cosine
     #[arg(long, value_name = "PART", default_value_t = 0.03, value_parser = share, help_heading = "Training")]
     pub warm_up: f64,
@@ -84,6 +85,9 @@ pub struct SftArgs {
     /// Gradients of a greater norm are cut to it
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive, help_heading = "Training")]
     pub max_norm: f64,
+    /// Tune all weights, which takes 20 bytes a weight; the result is a model of its own
+    #[arg(long, conflicts_with_all = ["rank", "alpha", "precision"], help_heading = "Training")]
+    pub full: bool,
     /// Rank of the additions
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Training")]
     pub rank: usize,
@@ -166,12 +170,14 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
         epochs: args.epochs,
         max_steps: args.max_steps,
         batch: args.batch,
-        rate: args.rate,
+        rate: args.rate.unwrap_or(if args.full { 1e-5 } else { 2e-4 }),
         warm_up: args.warm_up,
         weight_decay: args.weight_decay,
         max_norm: args.max_norm,
-        rank: args.rank,
-        alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
+        additions: (!args.full).then(|| Additions {
+            rank: args.rank,
+            alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
+        }),
         precision: args.precision,
         pack_tokens: args.pack_tokens,
         save_every: args.save_every,
@@ -195,6 +201,7 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let sft = Sft {
         network: &network,
         base: &base,
+        path: found.path(),
         sequences: &sequences,
         held_out: &held_out,
         options: &options,
@@ -254,6 +261,14 @@ fn limited(sequences: Vec<Sequence>, n: usize, seed: u64) -> Vec<Sequence> {
     numbered.filter(|(idx, _)| chosen.contains(idx)).map(|(_, sequence)| sequence).collect()
 }
 
+/// What was made.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Made {
+    Adapter(PathBuf),
+    Model(PathBuf),
+}
+
 /// What a finished run says.
 #[derive(Debug, Serialize)]
 struct Trained {
@@ -265,7 +280,8 @@ struct Trained {
     learnt_tokens: usize,
     held_out_chats: usize,
     best: Option<Best>,
-    adapter: PathBuf,
+    #[serde(flatten)]
+    made: Made,
 }
 
 impl Trained {
@@ -278,7 +294,10 @@ impl Trained {
             learnt_tokens: sft.sequences.iter().map(Sequence::n_learnt).sum(),
             held_out_chats: sft.held_out.len(),
             best: state.best,
-            adapter: args.out.join(ADAPTER),
+            made: match args.full {
+                true => Made::Model(args.out.join(MODEL)),
+                false => Made::Adapter(args.out.join(ADAPTER)),
+            },
         }
     }
 
@@ -290,13 +309,17 @@ impl Trained {
             ),
             None => "no held-out chats; the last step is taken".to_owned(),
         };
+        let (what, path) = match &self.made {
+            Made::Adapter(path) => ("adapter", path),
+            Made::Model(path) => ("model", path),
+        };
         format!(
-            "{} steps over {} chats ({} tokens, {} of them learnt)\n{best}\nadapter: {}\n",
+            "{} steps over {} chats ({} tokens, {} of them learnt)\n{best}\n{what}: {}\n",
             self.steps,
             self.chats,
             self.tokens,
             self.learnt_tokens,
-            escape_controls(&self.adapter.display().to_string())
+            escape_controls(&path.display().to_string())
         )
     }
 }

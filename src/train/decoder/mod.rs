@@ -9,6 +9,7 @@ pub mod batch;
 mod bf16;
 mod buffers;
 mod exp;
+mod floats;
 mod gate;
 pub mod layer;
 pub mod linear;

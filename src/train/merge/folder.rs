@@ -9,11 +9,11 @@ use anyhow::Context as _;
 use safetensors::Dtype;
 use safetensors::tensor::{View, serialize_to_file};
 
+use crate::train::decoder::Network;
 use crate::train::decoder::tensors::NamedTensor;
-use crate::train::decoder::{Adapter, Network};
 use crate::train::merge::base::Base;
 use crate::train::merge::precision::Precision;
-use crate::train::merge::{Merged, file_bytes, n_merged};
+use crate::train::merge::{Merged, file_bytes};
 use crate::train::new_folder::NewFolder;
 
 const WEIGHTS_FILE: &str = "model.safetensors";
@@ -47,7 +47,7 @@ impl View for Stored<'_> {
 pub(super) fn write(
     base: &Base<'_>,
     network: &Network,
-    adapter: &Adapter,
+    n_changed: usize,
     (out, precision): (&Path, Precision),
 ) -> anyhow::Result<Merged> {
     let (dtype, word) = precision.of_safetensors().context("a precision of safetensors")?;
@@ -85,7 +85,7 @@ pub(super) fn write(
         form: "folder",
         precision: precision.name(),
         tensors: n_tensors,
-        merged: n_merged(adapter),
+        merged: n_changed,
         bytes,
         tied: network.output.is_none(),
     })

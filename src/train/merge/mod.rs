@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use crate::model::local::adapter::AdapterWeights;
+use crate::model::local::config::DecoderConfig;
 use crate::model::local::load::{Parts, read_parts};
 use crate::model::local::weights::Weights;
 use crate::train::decoder::{Adapter, Network};
@@ -36,7 +37,7 @@ pub struct Merged {
     pub out: PathBuf,
     pub form: &'static str,
     pub precision: &'static str,
-    /// Tensors in all, and those of them that the adapter changed.
+    /// Tensors in all, and those of them that training changed.
     pub tensors: usize,
     pub merged: usize,
     pub bytes: u64,
@@ -72,15 +73,45 @@ pub fn merge(model: &Path, adapter: &Path, options: &MergeOptions) -> anyhow::Re
         "safetensors have no {}\nhint: `--out NAME.gguf`, or `--precision bf16`",
         precision.name()
     );
+    let of = Source { path: model, config: &config, weights: &weights, ends: tokenizer.ends() };
+    write_folder(&of, &mut network, n_merged(&adapter), (&options.out, precision))
+}
+
+/// Writes a model of which all weights were tuned, as a folder in bfloat16.
+///
+/// # Errors
+///
+/// There is something at `out`, or it cannot be written; then nothing of it is left.
+pub fn write_tuned(model: &Path, network: &mut Network, out: &Path) -> anyhow::Result<Merged> {
+    let Parts { config, weights, tokenizer, .. } = read_parts(model)?;
+    let of = Source { path: model, config: &config, weights: &weights, ends: tokenizer.ends() };
+    let n_tensors = network.tensors().len();
+    write_folder(&of, network, n_tensors, (out, Precision::Bf16))
+}
+
+/// The model that training began with.
+struct Source<'a> {
+    path: &'a Path,
+    config: &'a DecoderConfig,
+    weights: &'a Weights,
+    ends: &'a [u32],
+}
+
+fn write_folder(
+    source: &Source<'_>,
+    network: &mut Network,
+    n_changed: usize,
+    (out, precision): (&Path, Precision),
+) -> anyhow::Result<Merged> {
     // One matrix under two names needs no second copy; two that differ are kept apart.
     if network.output.as_ref().is_some_and(|output| *output == network.embedding) {
         network.output = None;
     }
-    let base = match &weights {
-        Weights::Gguf(gguf) => Base::Gguf { gguf, config: &config, ends: tokenizer.ends() },
-        Weights::Safetensors(_) => Base::Folder(model),
+    let base = match source.weights {
+        Weights::Gguf(gguf) => Base::Gguf { gguf, config: source.config, ends: source.ends },
+        Weights::Safetensors(_) => Base::Folder(source.path),
     };
-    folder::write(&base, &network, &adapter, (&options.out, precision))
+    folder::write(&base, network, n_changed, (out, precision))
 }
 
 /// What an adapter says that it was made for, if it says anything.

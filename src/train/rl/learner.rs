@@ -57,7 +57,7 @@ impl<'a> Learner<'a> {
             head: critic.head.zeros_like(),
         });
         let trainer = Trainer::new(activations);
-        Self { network, asked, options, silent, trainer, policy: zeros(&at.adapter), critic }
+        Self { network, asked, options, silent, trainer, policy: zeros(&at.weights), critic }
     }
 
     /// Learns from groups, and tells how many rows went through the network forward and back.
@@ -116,7 +116,7 @@ impl<'a> Learner<'a> {
             let masks = Masks::new(&pack, groups, &self.silent);
             let mask = |idx: usize, logits: &mut [f32]| masks.apply(idx, logits);
             let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default(), &mask).1;
-            let (old, values) = self.trainer.look(network, Some(&at.adapter), &batch, |top| {
+            let (old, values) = self.trainer.look(network, Some(&at.weights), &batch, |top| {
                 let values = shared.map(|critic| critic.head.values(&top));
                 (logprobs(top), values)
             });
@@ -220,7 +220,7 @@ impl<'a> Learner<'a> {
                 let loss = |idx, predicted| policy.at(idx, predicted).0;
                 (top.predict(&loss, &|idx, logits| masks.apply(idx, logits)), value)
             };
-            let adapter = Some(&at.adapter);
+            let adapter = Some(&at.weights);
             let ((loss, predicted), value) =
                 self.trainer.learn(self.network, adapter, batch, learnt, &mut self.policy);
             sums.policy += loss;
@@ -229,7 +229,7 @@ impl<'a> Learner<'a> {
             sums.n_clipped += predicted.into_iter().enumerate().filter(is_clipped).count();
             sums.n_rows += batch.ids.len();
         } else if is_shared {
-            let adapter = Some(&at.adapter);
+            let adapter = Some(&at.weights);
             sums.value += self.trainer.look(self.network, adapter, batch, |mut top| head(&mut top));
             sums.n_rows += batch.ids.len();
         }
@@ -240,7 +240,7 @@ impl<'a> Learner<'a> {
         let norm = norm(&gradients);
         check(norm, "the norm of the policy's gradients", at.state.step)?;
         let factor = clip_factor(norm, self.options.max_norm);
-        let Checkpoint { adapter, optimizer, .. } = at;
+        let Checkpoint { weights: adapter, optimizer, .. } = at;
         optimizer.update(adapter.tensors_mut(), gradients, factor, (rate, 0.0));
         Ok(norm)
     }

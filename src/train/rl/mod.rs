@@ -78,7 +78,8 @@ impl Rl<'_> {
         events: &dyn Fn(&RlMetrics, &RlTiming),
     ) -> anyhow::Result<Adapter> {
         ensure!(0 < self.n_learnt, "there is no prompt to learn from");
-        let found = resume::<RlState, Option<Critic>, RlMetrics, RlTiming>(folder, self.network)?;
+        let found =
+            resume::<RlState, Option<Critic>, Adapter, RlMetrics, RlTiming>(folder, self.network)?;
         let at = found.unwrap_or_else(|| self.begin());
         let critic = at.beside.as_ref().map(|critic| critic.adapter.is_some());
         let wanted = (self.options.algorithm == Algorithm::Ppo)
@@ -114,7 +115,7 @@ impl Rl<'_> {
                 run.save()?;
             }
         }
-        let mut whole = self.actor.whole(&run.at.adapter);
+        let mut whole = self.actor.whole(&run.at.weights);
         whole.write(&folder.path().join(ADAPTER), Some(self.base), Precision::F16)?;
         Ok(whole)
     }
@@ -132,9 +133,8 @@ impl Rl<'_> {
             };
             Critic::new(own, ValueHead::new(self.network.shape.hidden, of("value")))
         });
-        let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
-        let optimizer = AdamW::new(lengths);
-        Checkpoint { adapter, optimizer, beside: critic, state: RlState::default() }
+        let optimizer = AdamW::of(&adapter.tensors_mut());
+        Checkpoint { weights: adapter, optimizer, beside: critic, state: RlState::default() }
     }
 
     /// The prompts of a step, counted from 0, each with its seed.
@@ -161,7 +161,7 @@ impl Run<'_> {
     fn step(&mut self) -> anyhow::Result<(RlMetrics, RlTiming)> {
         let Rl { actor, asked, options, .. } = *self.rl;
         let began = Instant::now();
-        actor.become_policy(&self.at.adapter)?;
+        actor.become_policy(&self.at.weights)?;
         let chosen = self.rl.chosen(self.at.state.step);
         let manner = Manner { samples: options.samples, temperature: 1.0, is_learnt: true };
         let acted = actor.act(&chosen, asked, manner)?;
@@ -195,7 +195,7 @@ impl Run<'_> {
         if n_learnt == asked.len() {
             return Ok(None);
         }
-        actor.become_policy(&self.at.adapter)?;
+        actor.become_policy(&self.at.weights)?;
         let prompts: Vec<(usize, u64)> = (n_learnt..asked.len()).map(|idx| (idx, 0)).collect();
         let acted = actor.act(
             &prompts,
@@ -215,7 +215,7 @@ impl Run<'_> {
         let step = self.at.state.step;
         let critic = self.at.beside.as_mut().and_then(|critic| critic.adapter.as_mut());
         let is_usable = critic.map_or(Ok(()), Adapter::check_finite);
-        is_usable.and_then(|()| self.at.adapter.check_finite()).with_context(|| {
+        is_usable.and_then(|()| self.at.weights.check_finite()).with_context(|| {
             format!(
                 "step {step}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder"
             )

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::StageKind;
+use crate::train::decoder::Trainer;
 use crate::train::decoder::batch::Batch;
-use crate::train::decoder::{Adapter, Trainer};
 use crate::train::sft::Sft;
 use crate::train::sft::sequences::{Sequence, pack};
+use crate::train::sft::tuned::Tuned;
 
 /// Mean losses of an answer's token, in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +18,8 @@ pub struct HeldOut {
     pub stages: BTreeMap<StageKind, f64>,
 }
 
-/// The losses of the held-out chats with an adapter as it is.
-pub(super) fn held_out_loss(trainer: &mut Trainer, sft: &Sft<'_>, adapter: &Adapter) -> HeldOut {
+/// The losses of the held-out chats with the weights as they are.
+pub(super) fn held_out_loss(trainer: &mut Trainer, sft: &Sft<'_>, tuned: &Tuned) -> HeldOut {
     let mut sums: BTreeMap<StageKind, (f64, usize)> = BTreeMap::new();
     for stage in StageKind::ALL {
         let of_stage: Vec<&Sequence> = sft.held_out.iter().filter(|s| s.stage == stage).collect();
@@ -28,7 +29,8 @@ pub(super) fn held_out_loss(trainer: &mut Trainer, sft: &Sft<'_>, adapter: &Adap
                 batch.push(&sequence.ids, sequence.first_learnt, 1.0);
             }
             let (sum, n) = sums.entry(stage).or_default();
-            *sum += trainer.loss(sft.network, Some(adapter), &batch);
+            let (network, adapter) = tuned.over(sft.network);
+            *sum += trainer.loss(network, adapter, &batch);
             *n += batch.targets.len();
         }
     }

@@ -3,24 +3,27 @@
 pub mod held_out;
 pub mod metrics;
 pub mod sequences;
+pub mod tuned;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::checkpoint::{self, Checkpoint, Learnt as _};
 use crate::train::decoder::batch::Batch;
 use crate::train::decoder::peft::Precision;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
-use crate::train::folder::{ADAPTER, CHECKPOINTS, TrainFolder};
+use crate::train::folder::{ADAPTER, CHECKPOINTS, MODEL, TrainFolder};
+use crate::train::merge::write_tuned;
 use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
 use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, resume};
 use crate::train::sft::held_out::{HeldOut, held_out_loss};
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
 use crate::train::sft::sequences::{Sequence, order, pack};
+use crate::train::sft::tuned::Tuned;
 
 /// How to train; what is not here is not to be chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,9 +41,8 @@ pub struct SftOptions {
     pub weight_decay: f64,
     /// The highest norm of the gradients.
     pub max_norm: f64,
-    pub rank: usize,
-    /// Additions are scaled by alpha / rank.
-    pub alpha: f64,
+    /// `None`: all weights are tuned.
+    pub additions: Option<Additions>,
     /// What the base's projections are kept in.
     pub precision: BasePrecision,
     /// Tokens that go through the network at once.
@@ -48,6 +50,14 @@ pub struct SftOptions {
     /// Updates from one checkpoint, with its held-out loss, to the next.
     pub save_every: usize,
     pub seed: u64,
+}
+
+/// Low-rank additions to all projections (LoRA).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Additions {
+    pub rank: usize,
+    /// Additions are scaled by alpha / rank.
+    pub alpha: f64,
 }
 
 /// Where a run is, beside its weights.
@@ -76,6 +86,8 @@ pub struct Sft<'a> {
     pub network: &'a Network,
     /// What the adapter calls the model that it belongs to.
     pub base: &'a str,
+    /// The model's files.
+    pub path: &'a Path,
     pub sequences: &'a [Sequence],
     pub held_out: &'a [Sequence],
     pub options: &'a SftOptions,
@@ -102,7 +114,7 @@ impl Sft<'_> {
         ensure!(!self.sequences.is_empty(), "there is no chat to learn");
         let mut run = Run::open(self, folder, activations)?;
         if run.at.state.step == 0 && !self.held_out.is_empty() {
-            let loss = held_out_loss(&mut run.trainer, self, &run.at.adapter);
+            let loss = held_out_loss(&mut run.trainer, self, &run.at.weights);
             run.tell(&StepMetrics::before(loss), &StepTiming::default(), events)?;
         }
         while run.at.state.step < self.n_steps() {
@@ -122,20 +134,15 @@ impl Sft<'_> {
         run.finish()
     }
 
-    fn new_adapter(&self) -> Adapter {
-        let SftOptions { rank, alpha, seed, .. } = *self.options;
-        Adapter::fresh(self.network, rank, alpha, seed)
-    }
-
-    fn begin(&self) -> Checkpoint<SftState> {
-        let mut adapter = self.new_adapter();
-        let lengths: Vec<usize> = adapter.tensors_mut().iter().map(|(_, t)| t.len()).collect();
-        Checkpoint {
-            adapter,
-            optimizer: AdamW::new(lengths),
-            beside: (),
-            state: SftState::default(),
-        }
+    fn begin(&self) -> At {
+        let mut weights = match self.options.additions {
+            Some(Additions { rank, alpha }) => {
+                Tuned::Adapter(Adapter::fresh(self.network, rank, alpha, self.options.seed))
+            }
+            None => Tuned::Full(Box::new(self.network.clone())),
+        };
+        let optimizer = AdamW::of(&weights.tensors_mut());
+        Checkpoint { weights, optimizer, beside: (), state: SftState::default() }
     }
 
     /// The chats of an update, counted from 0.
@@ -146,12 +153,14 @@ impl Sft<'_> {
     }
 }
 
+type At = Checkpoint<SftState, (), Tuned>;
+
 /// A run at work.
 struct Run<'a> {
     sft: &'a Sft<'a>,
     folder: &'a TrainFolder,
     checkpoints: PathBuf,
-    at: Checkpoint<SftState>,
+    at: At,
     trainer: Trainer,
     gradients: Gradients,
 }
@@ -164,18 +173,18 @@ impl<'a> Run<'a> {
         activations: Activations,
     ) -> anyhow::Result<Self> {
         let checkpoints = folder.path().join(CHECKPOINTS);
-        let found = resume::<SftState, (), StepMetrics, StepTiming>(folder, sft.network)?;
+        let found = resume::<SftState, (), Tuned, StepMetrics, StepTiming>(folder, sft.network)?;
         let at = found.unwrap_or_else(|| sft.begin());
-        let gradients = Gradients::Adapter(at.adapter.zeros_like());
+        let gradients = at.weights.gradients();
         let trainer = Trainer::new(activations);
         let run = Self { sft, folder, checkpoints, at, trainer, gradients };
         // Its loss now tells, not after hours.
-        run.best_adapter()?;
+        run.best()?;
         Ok(run)
     }
 
-    /// The adapter of the best checkpoint, where that is not the newest.
-    fn best_adapter(&self) -> anyhow::Result<Option<Adapter>> {
+    /// The weights of the best checkpoint, where that is not the newest.
+    fn best(&self) -> anyhow::Result<Option<Tuned>> {
         let state = &self.at.state;
         let Some(best) = state.best.filter(|best| best.step != state.step) else { return Ok(None) };
         let list = checkpoint::list(&self.checkpoints)?;
@@ -186,14 +195,14 @@ impl<'a> Run<'a> {
                 self.checkpoints.display()
             )
         })?;
-        let adapter = Adapter::read(path, self.sft.network);
+        let weights = Tuned::read(path, self.sft.network);
         let context = || format!("reading the best checkpoint `{}`\n{AGAIN}", path.display());
-        adapter.map(Some).with_context(context)
+        weights.map(Some).with_context(context)
     }
 
     /// One update, of which every learnt token has the same weight; gives its tokens, too.
     fn update(&mut self) -> anyhow::Result<(StepMetrics, usize)> {
-        let Self { sft, at: Checkpoint { adapter, optimizer, state, .. }, .. } = self;
+        let Self { sft, at: Checkpoint { weights, optimizer, state, .. }, .. } = self;
         let chosen = sft.chosen(state.step);
         let n_learnt: usize = chosen.iter().map(|sequence| sequence.n_learnt()).sum();
         let n_tokens: usize = chosen.iter().map(|sequence| sequence.ids.len()).sum();
@@ -204,7 +213,8 @@ impl<'a> Run<'a> {
             for sequence in group {
                 batch.push(&sequence.ids, sequence.first_learnt, 1.0 / n_learnt as f32);
             }
-            loss += self.trainer.step(sft.network, Some(adapter), &batch, &mut self.gradients);
+            let (network, adapter) = weights.over(sft.network);
+            loss += self.trainer.step(network, adapter, &batch, &mut self.gradients);
         }
         let SftOptions { rate, warm_up, max_norm, weight_decay, .. } = *sft.options;
         let gradients = self.gradients.tensors_mut();
@@ -220,7 +230,7 @@ impl<'a> Run<'a> {
             );
         }
         let factor = clip_factor(norm, max_norm);
-        optimizer.update(adapter.tensors_mut(), gradients, factor, (rate, weight_decay));
+        optimizer.update(weights.tensors_mut(), gradients, factor, (rate, weight_decay));
         let metrics = StepMetrics {
             version: 1,
             step: state.step,
@@ -236,7 +246,7 @@ impl<'a> Run<'a> {
 
     /// The held-out loss, and whether it is the lowest.
     fn judge(&mut self) -> anyhow::Result<HeldOut> {
-        let held_out = held_out_loss(&mut self.trainer, self.sft, &self.at.adapter);
+        let held_out = held_out_loss(&mut self.trainer, self.sft, &self.at.weights);
         let (loss, state) = (held_out.loss, &mut self.at.state);
         ensure!(
             loss.is_finite(),
@@ -265,7 +275,7 @@ impl<'a> Run<'a> {
 
     /// Keeps the newest checkpoint, and the best one.
     fn save(&mut self) -> anyhow::Result<()> {
-        self.at.adapter.check_finite().with_context(|| {
+        self.at.weights.check().with_context(|| {
             format!(
                 "step {}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder",
                 self.at.state.step
@@ -276,13 +286,24 @@ impl<'a> Run<'a> {
         checkpoint::keep_only(&self.checkpoints, &[newest, best.unwrap_or(newest)])
     }
 
-    /// Writes the best checkpoint's adapter.
+    /// Writes the best checkpoint's adapter or model.
     fn finish(mut self) -> anyhow::Result<SftState> {
-        if let Some(best) = self.best_adapter()? {
-            self.at.adapter = best;
+        if let Some(best) = self.best()? {
+            self.at.weights = best;
         }
-        let folder = self.folder.path().join(ADAPTER);
-        self.at.adapter.write(&folder, Some(self.sft.base), Precision::F16)?;
+        match &mut self.at.weights {
+            Tuned::Adapter(adapter) => {
+                let folder = self.folder.path().join(ADAPTER);
+                adapter.write(&folder, Some(self.sft.base), Precision::F16)?;
+            }
+            Tuned::Full(network) => {
+                // It has its name once it is whole, so what is there is the same.
+                let folder = self.folder.path().join(MODEL);
+                if !folder.exists() {
+                    write_tuned(self.sft.path, network, &folder)?;
+                }
+            }
+        }
         Ok(self.at.state)
     }
 }

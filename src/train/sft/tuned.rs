@@ -1,0 +1,76 @@
+//! What is tuned: additions to a network that stays as it is, or all of its weights.
+
+use std::path::Path;
+
+use anyhow::ensure;
+
+use crate::train::checkpoint::Learnt;
+use crate::train::decoder::{Adapter, Gradients, Network};
+
+/// What is tuned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tuned {
+    Adapter(Adapter),
+    Full(Box<Network>),
+}
+
+const WEIGHTS_FILE: &str = "weights.safetensors";
+
+impl Tuned {
+    /// What is computed with: itself, or `base` with additions.
+    pub fn over<'a>(&'a self, base: &'a Network) -> (&'a Network, Option<&'a Adapter>) {
+        match self {
+            Self::Adapter(adapter) => (base, Some(adapter)),
+            Self::Full(network) => (network, None),
+        }
+    }
+
+    /// Gradients of 0.
+    pub fn gradients(&self) -> Gradients {
+        match self {
+            Self::Adapter(adapter) => Gradients::Adapter(adapter.zeros_like()),
+            Self::Full(network) => Gradients::Full(Box::new(network.zeros_like())),
+        }
+    }
+
+    /// Names the first tensor that holds what cannot be stored.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Adapter(adapter) => adapter.check_finite(),
+            Self::Full(network) => {
+                for tensor in network.tensors() {
+                    let is_finite = tensor.numbers.iter().all(|number| number.is_finite());
+                    ensure!(is_finite, "`{}` has grown beyond all numbers", tensor.name);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Learnt for Tuned {
+    fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
+        match self {
+            Self::Adapter(adapter) => adapter.tensors_mut(),
+            Self::Full(network) => network.tensors_mut(),
+        }
+    }
+
+    fn write(&mut self, folder: &Path, base: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Adapter(adapter) => Learnt::write(adapter, folder, base),
+            Self::Full(network) => network.write_floats(&folder.join(WEIGHTS_FILE)),
+        }
+    }
+
+    /// A folder has the file of one kind alone.
+    fn read(folder: &Path, network: &Network) -> anyhow::Result<Self> {
+        let weights = folder.join(WEIGHTS_FILE);
+        if !weights.exists() {
+            return Ok(Self::Adapter(Adapter::read(folder, network)?));
+        }
+        let mut network = network.clone();
+        network.take_floats(&weights)?;
+        Ok(Self::Full(Box::new(network)))
+    }
+}
