@@ -106,6 +106,12 @@ impl Verdict {
         no_result(why)
     }
 
+    /// A verdict where nothing was run that could tell more, and why.
+    pub fn not_run(why: &str) -> Self {
+        let words = format!("UNVERIFIED: no other test was run: {why}");
+        Self { standing: Standing::Unchanged, words, n_fixed: 0, n_passed: 0, n_failed: 0 }
+    }
+
     /// The verdict where the tests that fail as before have nothing to do with the candidate: what
     /// it could break passes.
     #[must_use]

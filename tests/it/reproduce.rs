@@ -247,6 +247,39 @@ fn tests_that_look_at_the_change_judge_alone_where_the_time_is_up() {
 }
 
 #[test]
+fn a_command_that_never_ends_judges_nobody() {
+    const FOR_EVER: &str = "import time\nimport unittest\n\n\nclass T(unittest.TestCase):\n    def test_slow(self):\n        time.sleep(300)\n";
+    let limit = ["--test-timeout", "3"];
+    let right = server(vec![HALF, RIGHT], vec![RIGHT_TEST]);
+    // Tests that look at the change stand in for it.
+    let machine = Machine::new();
+    fs::write(machine.repo().join("tests/test_slow.py"), FOR_EVER).unwrap();
+    let output = fix(&machine, &right, &[&["--test", "python3 -m unittest"], &limit[..]].concat());
+    check_said(
+        &output,
+        0,
+        &[
+            "no result: stopped at the time limit; it is run for no candidate",
+            "1 that failed now passes (of the 1 test file that looks at the change; no other was run)",
+        ],
+    );
+    // So does the reproduction, where these do not end either.
+    fs::write(
+        machine.repo().join("tests/test_durations.py"),
+        FOR_EVER.replace("class", "from timesheet import parse_duration\n\n\nclass"),
+    )
+    .unwrap();
+    check_said(
+        &reproduce(&machine, &right, &limit),
+        0,
+        &[
+            "they give no result of their own",
+            "reproduced: the reproduction test failed and passes now; no other test was run: the whole command has no result on the unchanged code, and no tests were chosen",
+        ],
+    );
+}
+
+#[test]
 fn a_reproduction_without_a_way_to_run_it_is_refused_before_any_work() {
     let machine = Machine::new();
     let server = server(vec![RIGHT], vec![RIGHT_TEST]);

@@ -2,7 +2,8 @@
 //!
 //! Of a candidate, the model's reproduction test is run first where there is one, then the tests
 //! that look at what it changes, then the whole command while there is time. What is found to be
-//! broken, or gives no result, is not run any further.
+//! broken, or gives no result, is not run any further; a whole command that gives no result on the
+//! unchanged code, such as one that never ends, is run for no candidate.
 
 pub mod choice;
 pub mod judgement;
@@ -125,7 +126,10 @@ impl Judge {
             Reading::Tests(summary) => format!("{} pass, {} fail", summary.passed, summary.failed),
             Reading::StatusOnly { succeeded: true } => "the command succeeds".to_owned(),
             Reading::StatusOnly { succeeded: false } => "the command fails".to_owned(),
-            Reading::CannotStart(why) | Reading::NoResult(why) => format!("no result: {why}"),
+            Reading::CannotStart(why) => format!("no result: {why}"),
+            Reading::NoResult(why) => {
+                format!("no result: {why}; it is run for no candidate")
+            }
         };
         let limits =
             if self.baseline_passes() { "; they can only show what a patch breaks" } else { "" };
@@ -195,17 +199,21 @@ impl Judge {
         let decides = |run: &ChosenRun| {
             run.is_all || matches!(run.verdict.standing, Standing::Broken | Standing::NoResult)
         };
-        let judgement = match chosen {
-            Some((run, outcome)) if decides(&run) || !self.has_time() => {
+        let judgement = match (chosen, self.why_not_whole()) {
+            (Some((run, outcome)), why) if decides(&run) || why.is_some() => {
                 let verdict = self.not_held_against(&run.base, &outcome, &run.verdict, &looking);
                 let scope = if run.is_all { Scope::Whole } else { Scope::Chosen };
                 Judgement { chosen: Some(run), ..Judgement::new(verdict, scope, reproduced) }
             }
-            None if !self.has_time() => {
-                let why = "the time of `--test-budget` is up, and no tests were chosen".to_owned();
-                Judgement::new(Verdict::no_result(why), Scope::Chosen, reproduced)
+            (None, Some(why)) => {
+                let why = format!("{why}, and no tests were chosen");
+                let verdict = match reproduced {
+                    Some(Reproduced::Passes) => Verdict::not_run(&why),
+                    _ => Verdict::no_result(why),
+                };
+                Judgement::new(verdict, Scope::Reproduction, reproduced)
             }
-            chosen => {
+            (chosen, _) => {
                 let execution = self.run(&self.options.command, by_path(changes)).await?;
                 self.state().whole_seconds += execution.seconds;
                 let outcome = read_outcome(&execution);
@@ -315,11 +323,15 @@ impl Judge {
         }
     }
 
-    /// Whether a whole run is likely to end within the budget.
-    fn has_time(&self) -> bool {
-        let Some(budget) = self.options.budget else { return true };
+    /// Why the whole command is not run for a candidate: it would tell nothing, or is likely to end
+    /// behind the budget.
+    fn why_not_whole(&self) -> Option<&'static str> {
+        if matches!(self.baseline.reading, Reading::NoResult(_)) {
+            return Some("the whole command has no result on the unchanged code");
+        }
         let expected = self.state().whole_seconds + self.baseline_seconds;
-        !matches!(self.baseline.reading, Reading::NoResult(_)) && expected <= budget as f64
+        let is_over = self.options.budget.is_some_and(|budget| (budget as f64) < expected);
+        is_over.then_some("the time of `--test-budget` is up")
     }
 
     async fn run(&self, command: &str, changes: PathChanges) -> anyhow::Result<Execution> {
