@@ -29,12 +29,17 @@ def read_instances(dataset):
     return [rows[name] for name in FIVE]
 
 
-def repository(repos, name):
+def find_repository(repos, name):
     owner, short = name.split("/")
     for folder in (f"{owner}__{short}", f"{owner}+{short}/repo", f"{owner}+{short}", name, short):
         if (pathlib.Path(repos) / folder).is_dir():
             return str(pathlib.Path(repos) / folder)
-    sys.exit(f"{name} is not in {repos}")
+    return None
+
+
+def repository(repos, name):
+    found = find_repository(repos, name)
+    return found or sys.exit(f"{name} is not in {repos}")
 
 
 def read_rows(path):
