@@ -1,6 +1,7 @@
 //! Progress on stderr: a line for each thing that is settled, and on a terminal a moving line for
 //! what is going on.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ struct State {
     stage_began: Instant,
     n_samples: usize,
     n_finished: usize,
-    n_texts: usize,
+    /// Of each sample.
+    n_texts: BTreeMap<usize, usize>,
     first_text: Option<Instant>,
 }
 
@@ -42,7 +44,7 @@ impl ProgressView {
             stage_began: Instant::now(),
             n_samples: 0,
             n_finished: 0,
-            n_texts: 0,
+            n_texts: BTreeMap::new(),
             first_text: None,
         };
         Self { bar, quiet, is_terminal, moves: AtomicBool::new(false), state: Mutex::new(state) }
@@ -87,7 +89,7 @@ impl ProgressView {
                     stage_began: Instant::now(),
                     n_samples: n,
                     n_finished: 0,
-                    n_texts: 0,
+                    n_texts: BTreeMap::new(),
                     first_text: None,
                 };
                 self.now(&format!("{}: reading {prompt_tokens} tokens", title(topic).trim_end()));
@@ -117,12 +119,13 @@ impl ProgressView {
                 drop(state);
                 self.now(&format!("{name}: reading {done} of {total} tokens"));
             }
-            Event::Text { .. } => {
-                state.n_texts += 1;
+            Event::Text { sample, .. } => {
+                *state.n_texts.entry(*sample).or_default() += 1;
+                let n_texts: usize = state.n_texts.values().sum();
                 let since = *state.first_text.get_or_insert_with(Instant::now);
                 let seconds = since.elapsed().as_secs_f64();
                 let speed = if 0.5 < seconds {
-                    format!(", {:.0} tokens/s", state.n_texts as f64 / seconds)
+                    format!(", {:.0} tokens/s", n_texts as f64 / seconds)
                 } else {
                     String::new()
                 };
@@ -131,9 +134,12 @@ impl ProgressView {
                 } else {
                     String::new()
                 };
-                let message = format!("{name}: {samples}{} tokens{speed}", state.n_texts);
+                let message = format!("{name}: {samples}{n_texts} tokens{speed}");
                 drop(state);
                 self.now(&message);
+            }
+            Event::Again { sample } => {
+                state.n_texts.remove(sample);
             }
             Event::Finished { .. } => state.n_finished += 1,
             Event::Trouble { words } => {

@@ -163,6 +163,17 @@ pub struct Usage {
     pub is_estimated: bool,
 }
 
+impl Usage {
+    /// Adds what an answer took that was thrown away.
+    pub fn add(&mut self, other: &Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.forced_tokens += other.forced_tokens;
+        self.is_estimated |= other.is_estimated;
+    }
+}
+
 /// Progress of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -170,6 +181,8 @@ pub enum Event {
     Prefill { done: usize, total: usize },
     /// A sample grew by this much.
     Text { sample: usize, bytes: Vec<u8> },
+    /// A sample begins again: what was heard of its text is void.
+    Again { sample: usize },
     /// A sample ended.
     Finished { sample: usize },
     /// Something went wrong and is tried again: what, in words.

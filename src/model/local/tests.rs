@@ -260,6 +260,7 @@ async fn events_tell_all_of_the_text() {
             }
             Event::Finished { sample } => finished.lock().unwrap().push(sample),
             Event::Prefill { done, total } => *prefill.lock().unwrap() = Some((done, total)),
+            Event::Again { sample } => panic!("sample {sample} begins again"),
             Event::Trouble { words } => panic!("{words}"),
         })
         .await

@@ -179,7 +179,9 @@ impl RemoteEngine {
         completions.extend(asked);
         for (sample, completion) in completions.iter_mut().enumerate() {
             if completion.bytes.is_empty() {
+                let spent = completion.usage;
                 *completion = self.ask_one(request, sample, events).await?;
+                completion.usage.add(&spent);
             }
         }
         (0..n).for_each(|sample| events(Event::Finished { sample }));
@@ -193,14 +195,17 @@ impl RemoteEngine {
         sample: usize,
         events: &(dyn Fn(Event) + Send + Sync),
     ) -> anyhow::Result<Completion> {
-        let mut last = None;
+        let mut last: Option<Completion> = None;
         for _ in 0..=EMPTY_RETRIES {
-            let completion = self.ask(request, (sample, 1), events).await?.into_iter().next();
-            match completion {
-                Some(completion) if completion.bytes.is_empty() => last = Some(completion),
-                Some(completion) => return Ok(completion),
-                None => {}
+            let answer = self.ask(request, (sample, 1), events).await?.into_iter().next();
+            let Some(mut completion) = answer else { continue };
+            if let Some(empty) = &last {
+                completion.usage.add(&empty.usage);
             }
+            if !completion.bytes.is_empty() {
+                return Ok(completion);
+            }
+            last = Some(completion);
         }
         last.with_context(|| format!("`{}` gave no completion at all", self.model))
     }
@@ -239,6 +244,7 @@ impl RemoteEngine {
                 Failure::Passing { reason, wait } => {
                     let endpoint = &self.lanes[lane].endpoint;
                     n_failed += 1;
+                    (first..first + n).for_each(|sample| events(Event::Again { sample }));
                     let waits_for = wait.map_or(String::new(), |wait| {
                         format!(", in {:.0} s as the server asks", wait.min(MAX_WAIT).as_secs_f64())
                     });

@@ -189,6 +189,40 @@ async fn an_empty_text_is_taken_when_it_stays_empty() {
 }
 
 #[tokio::test]
+async fn what_an_empty_answer_took_is_counted() {
+    let tokens = async |n_empty| {
+        let server = server_of("other").await;
+        if 0 < n_empty {
+            answer(&server, stream(&[""]), n_empty, 1).await;
+        }
+        answer(&server, stream(&["a.py\n"]), 0, 5).await;
+        let completions = complete(options(&[server.uri()]), 1).await.unwrap();
+        assert_eq!(completions[0].bytes, b"a.py\n");
+        completions[0].usage.prompt_tokens
+    };
+    assert_eq!(tokens(2).await, 3 * tokens(0).await);
+}
+
+#[tokio::test]
+async fn a_text_that_is_cut_off_is_void_once_it_is_tried_again() {
+    let server = server_of("openai").await;
+    let begun = json!({ "choices": [{ "index": 0, "delta": { "content": "x" } }] });
+    let broken = ResponseTemplate::new(200);
+    let broken = broken.set_body_raw(format!("data: {begun}\n\n"), "text/event-stream");
+    answer(&server, broken, 1, 1).await;
+    answer(&server, stream(&["a.py"]), 0, 2).await;
+    let engine = RemoteEngine::connect(options(&[server.uri()])).await.unwrap();
+    let heard = Mutex::new(Vec::new());
+    let hear = |event| match event {
+        Event::Text { bytes, .. } => heard.lock().unwrap().extend(bytes),
+        Event::Again { sample: 0 } => heard.lock().unwrap().clear(),
+        _ => {}
+    };
+    engine.generate(&request(1), &hear).await.unwrap();
+    assert_eq!(heard.into_inner().unwrap(), b"a.py");
+}
+
+#[tokio::test]
 async fn another_server_steps_in_for_one_that_fails() {
     let (broken, sound) = (server_of("other").await, server_of("other").await);
     answer(&broken, ResponseTemplate::new(500), 0, 5).await;
