@@ -11,8 +11,8 @@ use crate::prompt::{CountTokens, Prompt};
 use crate::repo::path::RepoPath;
 use crate::search_replace::fence::Ended;
 use crate::stage::budget::PromptError;
-use crate::stage::edit::EditStage;
 use crate::stage::edit::items::{EditItem, Sign};
+use crate::stage::edit::{EditItems, EditStage};
 use crate::stage::file::FileStage;
 use crate::stage::function::FunctionStage;
 use crate::stage::function::symbol::SymbolId;
@@ -69,6 +69,13 @@ pub enum Expect {
 }
 
 impl Episode {
+    /// Compares edits in another unit; episodes of other stages stay as they are.
+    pub fn compare_edits_in(&mut self, items: EditItems) {
+        if let Task::Edit(case) = &mut self.task {
+            case.limits.items = items;
+        }
+    }
+
     /// Binds a stage to an instance. `None` where the truth is empty, or nothing of it in view.
     pub fn new<S: Stage>(
         stage: &S,
@@ -122,6 +129,25 @@ impl Episode {
             Task::Line(case) => case.grades(completion, ended),
             Task::Edit(case) => case.grades(completion, ended),
         }
+    }
+
+    /// Hands on what a completion names, to the stage behind it; edits go to none.
+    pub fn pass_on(
+        &self,
+        completion: &str,
+        ended: Ended,
+        inputs: &mut Inputs,
+    ) -> Result<(), Rejection> {
+        match &self.task {
+            Task::File(case) => inputs.files = case.items(completion, ended)?,
+            Task::Function(case) => inputs.symbols = case.items(completion, ended)?,
+            Task::Line(case) => {
+                let items = case.items(completion, ended)?;
+                inputs.lines = items.into_iter().map(|item| (item.path, item.line)).collect();
+            }
+            Task::Edit(_) => {}
+        }
+        Ok(())
     }
 
     /// Whether a completion is worth imitating: not rejected, and with a hit that says something.
@@ -192,6 +218,11 @@ fn hits(item: &EditItem, expected: &EditItem) -> bool {
 }
 
 impl<S: Stage> Case<S> {
+    fn items(&self, completion: &str, ended: Ended) -> Result<Vec<S::Item>, Rejection> {
+        let answer = self.limits.parse(&self.shown, completion, ended)?;
+        Ok(self.limits.items(&answer))
+    }
+
     fn grades(&self, completion: &str, ended: Ended) -> Result<Vec<Grade>, Rejection> {
         let answer = self.limits.parse(&self.shown, completion, ended)?;
         let grade = |expected: &Vec<S::Item>| self.limits.grade_answer(&answer, expected);
@@ -224,7 +255,7 @@ pub enum LeftOut {
 }
 
 /// What the stages of an instance are given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     pub files: Vec<RepoPath>,
     pub symbols: Vec<SymbolId>,
@@ -357,6 +388,19 @@ mod tests {
         assert_eq!((grades[0].score.hits, grades[0].invented), (1, 1));
         let reward = episodes[0].reward(half, Ended::ByItself, &RewardOptions::PAPER);
         assert_eq!(reward.to_bits(), 0.0_f64.to_bits());
+    }
+
+    #[test]
+    fn edits_can_be_compared_by_the_lines_that_they_touch() {
+        let wrong = "```\n### src/shop/tax.py\n<<<<<<< SEARCH\n    return net * 0.2\n=======\n    \
+                     return 0\n>>>>>>> REPLACE\n```";
+        let mut episode = shop_episodes().pop().unwrap();
+        let reward =
+            |episode: &Episode| episode.reward(wrong, Ended::ByItself, &RewardOptions::PAPER);
+        let by_content = reward(&episode);
+        assert!(by_content < 1.0, "{by_content}");
+        episode.compare_edits_in(EditItems::Lines);
+        assert_eq!(reward(&episode).to_bits(), 1.0_f64.to_bits());
     }
 
     #[test]

@@ -382,6 +382,19 @@ fn answers_to_episodes_are_judged_and_two_models_compared() {
     assert_eq!(of(&good, 3), [1.0, 0.0], "edits apply and miss");
     let rows = shop.rows("good.jsonl");
     assert_eq!(rows[1]["samples"][0]["rejection"], "unknown symbol");
+    // The function stage is given what the model named, filled up by retrieval.
+    let on_policy = ["--on-policy", "good.jsonl", "--answered", "e.jsonl", "--out", "next.jsonl"];
+    shop.done(&[&data[..5], &on_policy].concat());
+    let given = |file| {
+        let rows = shop.rows(file);
+        let stages = |row: &Value| row["stage"].as_str().unwrap().to_owned();
+        rows.iter().map(stages).collect::<Vec<_>>()
+    };
+    assert_eq!(given("e.jsonl"), ["file", "function", "line", "edit"].repeat(2));
+    assert_eq!(given("next.jsonl"), ["file", "function", "line"].repeat(2), "no line is named");
+    let other = ["--on-policy", "good.jsonl", "--answered", "next.jsonl", "--out", "x.jsonl"];
+    let message = shop.sorft(&[&data[..5], &other].concat()).stderr;
+    assert!(String::from_utf8_lossy(&message).contains("is to no episode of the file"));
     let changes = shop.done(&["eval", "compare", "bad.jsonl", "good.jsonl"]);
     let hit = &changes["stages"][0]["measures"][1];
     assert_eq!(hit["difference"]["mean"], 1.0);

@@ -46,6 +46,6 @@ pub struct RuleArgs {
 
 impl RuleArgs {
     fn read(&self) -> anyhow::Result<Rewards> {
-        Rewards::read(&self.episodes, self.reward.options())
+        Rewards::new(self.reward.read(&self.episodes)?, self.reward.options())
     }
 }

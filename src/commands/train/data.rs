@@ -21,22 +21,29 @@ use crate::prompt::{CountTokens, EstimateTokens};
 use crate::report::failure::render_failures;
 use crate::report::table::{Style, Table};
 use crate::run::record_row::fingerprint;
+use crate::run::seed::request_hash;
 use crate::stage::StageKind;
 use crate::stage::episode::Expect;
 use crate::stage::profile::Profile;
+use crate::train::data::on_policy::OnPolicy;
 use crate::train::data::{Built, DataOptions, Distractors, Missing, build, training_stages};
 use crate::train::mine::evaluation::Evaluation;
+use crate::train::rows::read_rows;
+use crate::train::scored::ScoredRow;
 use crate::train::work_log::WorkLog;
 
 /// Make episodes from instances: prompt, what it shows, and the truth, for each stage
 ///
 /// Needs no model. Each stage is given the truth of the stage before it among other well ranked
-/// files and symbols.
+/// files and symbols, or with `--on-policy` what a model answered there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sorft train data instances.jsonl --repos repos --out episodes.jsonl
-  sorft train data instances.jsonl --repos repos --out episodes.jsonl --tokenizer qwen2.5-coder-0.5b")]
+  sorft train data instances.jsonl --repos repos --out episodes.jsonl --tokenizer qwen2.5-coder-0.5b
+  sorft eval episodes episodes.jsonl --adapter tuned/adapter --out answers.jsonl
+  sorft train data instances.jsonl --repos repos --out next.jsonl \\
+      --on-policy answers.jsonl --answered episodes.jsonl")]
 pub struct EpisodeArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -55,6 +62,13 @@ pub struct EpisodeArgs {
     /// Give each stage the truth alone
     #[arg(long)]
     pub no_distractors: bool,
+    /// Give each stage what a model answered in the stage before it, filled up by retrieval as the
+    /// pipeline does: judged answers, as `sorft eval episodes` writes them
+    #[arg(long, value_name = "ANSWERS", requires = "answered")]
+    pub on_policy: Option<PathBuf>,
+    /// The episodes that these answer
+    #[arg(long, value_name = "EPISODES", requires = "on_policy")]
+    pub answered: Option<PathBuf>,
     /// For `sorft eval episodes`: takes repositories of an evaluation, too, and expects also what
     /// no prompt shows. Training refuses such repositories
     #[arg(long)]
@@ -98,8 +112,10 @@ pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
         expect: if args.to_evaluate { Expect::All } else { Expect::InView },
         seed: args.seed,
     };
+    let (on_policy, answers) = read_answers(args, quiet)?;
     let asked = json!({
         "options": options,
+        "on_policy": answers,
         "tokenizer": args.tokenizer,
         "instances": fingerprint(&source.records())?,
     });
@@ -112,7 +128,8 @@ pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let mut failed = Vec::new();
     if !source.instances.is_empty() {
         let work = |instance: &Instance| {
-            let found = of_instance(&source, instance, &options, counter.as_ref())?;
+            let found =
+                of_instance(&source, instance, (&options, on_policy.as_ref()), counter.as_ref())?;
             log.append(&found)?;
             built.lock().unwrap_or_else(PoisonError::into_inner).push(found);
             Ok(())
@@ -132,6 +149,25 @@ pub fn data(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Outcome> {
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Missed })
 }
 
+/// The answers of `--on-policy`, and what tells them from others.
+fn read_answers(
+    args: &EpisodeArgs,
+    quiet: bool,
+) -> anyhow::Result<(Option<OnPolicy>, Option<String>)> {
+    let (Some(answers), Some(episodes)) = (&args.on_policy, &args.answered) else {
+        return Ok((None, None));
+    };
+    let (answers, episodes) = (read_rows::<ScoredRow>(answers)?, read_rows(episodes)?);
+    let on_policy = OnPolicy::new(&episodes, &answers)?;
+    let usable = on_policy.counts.iter().map(|(stage, [n_used, n])| {
+        format!("{n_used} of {n} answers of the {} stage can be used", stage.name())
+    });
+    if !quiet {
+        note(&usable.collect::<Vec<_>>().join("; "));
+    }
+    Ok((Some(on_policy), Some(request_hash(&answers)?)))
+}
+
 fn open_counter(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Box<dyn CountTokens>> {
     let Some(name) = &args.tokenizer else { return Ok(Box::new(EstimateTokens)) };
     let model = ModelRef::parse(name)?;
@@ -144,7 +180,7 @@ fn open_counter(args: &EpisodeArgs, quiet: bool) -> anyhow::Result<Box<dyn Count
 fn of_instance(
     source: &Source,
     instance: &Instance,
-    options: &DataOptions,
+    options: (&DataOptions, Option<&OnPolicy>),
     counter: &dyn CountTokens,
 ) -> anyhow::Result<Built> {
     let case = source.case(instance, &RANKING)?;

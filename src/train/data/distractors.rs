@@ -1,5 +1,6 @@
-//! The inputs of training episodes: the truth, filled up by retrieval and shuffled, since without
-//! anything false among them the later stages look easier than they are.
+//! The inputs of training episodes, filled up by retrieval: the truth, then shuffled, since without
+//! anything false among it the later stages look easier than they are; or a model's own answers, as
+//! the pipeline hands them on.
 
 use rand::seq::SliceRandom;
 
@@ -13,8 +14,8 @@ use crate::stage::gold::Gold;
 use crate::stage::profile::Stages;
 use crate::train::data::Distractors;
 
-/// The inputs of an instance's stages.
-pub(super) fn inputs(
+/// The true inputs of an instance's stages among distractors.
+pub(super) fn true_inputs(
     instance_id: &str,
     context: &Context,
     gold: &Gold,
@@ -22,15 +23,20 @@ pub(super) fn inputs(
     (distractors, seed): (Distractors, u64),
 ) -> Inputs {
     let mut inputs = Inputs::of_truth(stages, &context.index, gold);
+    fill_up(&mut inputs, context, distractors);
+    let shuffled = |what: &str| sample_generator(call_seed(seed, instance_id, what, 0), 0, 0);
+    inputs.files.shuffle(&mut shuffled("files"));
+    inputs.symbols.shuffle(&mut shuffled("symbols"));
+    inputs
+}
+
+/// Adds the best ranked files and symbols.
+pub(super) fn fill_up(inputs: &mut Inputs, context: &Context, distractors: Distractors) {
     let is_source = |path: &&RepoPath| of_path(path).is_some() && !context.index.is_test(path);
     let files = context.ranking.files.iter().map(|file| &file.path).filter(is_source).cloned();
     fill(&mut inputs.files, files, distractors.n_files);
     let symbols = symbols_of(context, &inputs.files);
     fill(&mut inputs.symbols, symbols.into_iter(), distractors.n_symbols);
-    let shuffled = |what: &str| sample_generator(call_seed(seed, instance_id, what, 0), 0, 0);
-    inputs.files.shuffle(&mut shuffled("files"));
-    inputs.symbols.shuffle(&mut shuffled("symbols"));
-    inputs
 }
 
 /// Adds what is not there yet, until there are `n`.

@@ -1,8 +1,9 @@
 //! Episodes for training: up to four of an instance, each given the truth of the stage before it
-//! among distractors.
+//! among distractors, or what a model answered there.
 
 mod answer;
 mod distractors;
+pub mod on_policy;
 pub mod row;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ use crate::stage::line::LineShorthand;
 use crate::stage::profile::{Profile, Stages};
 use crate::stage::{Context, StageKind};
 use crate::train::data::answer::true_answer;
-use crate::train::data::distractors::inputs;
+use crate::train::data::distractors::{fill_up, true_inputs};
+use crate::train::data::on_policy::OnPolicy;
 use crate::train::data::row::{EPISODE_ROW_VERSION, EpisodeRow};
 
 /// How episodes are made.
@@ -90,15 +92,22 @@ pub fn build(
     context: &Context,
     changes: &[FileChange],
     gold: &Gold,
-    options: &DataOptions,
+    (options, on_policy): (&DataOptions, Option<&OnPolicy>),
     counter: &dyn CountTokens,
 ) -> Built {
     let task = instance.task();
     let golds = [gold.clone()];
     let truth = Truth { instance_id: &task.instance_id, golds: &golds, expect: options.expect };
     let given = |distractors: Distractors| {
-        let inputs =
-            inputs(&task.instance_id, context, gold, &options.stages, (distractors, options.seed));
+        let id = &task.instance_id;
+        let inputs = match on_policy {
+            Some(answers) => {
+                let mut inputs = answers.inputs(id);
+                fill_up(&mut inputs, context, distractors);
+                inputs
+            }
+            None => true_inputs(id, context, gold, &options.stages, (distractors, options.seed)),
+        };
         episodes_of(&options.stages, context, &truth, &inputs, counter)
     };
     let mut found = given(options.distractors);

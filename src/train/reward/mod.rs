@@ -5,7 +5,6 @@ pub mod protocol;
 pub mod server;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::bail;
 use rayon::prelude::*;
@@ -16,7 +15,6 @@ use crate::stage::StageKind;
 use crate::stage::episode::Episode;
 use crate::stage::score::RewardOptions;
 use crate::train::data::row::EpisodeRow;
-use crate::train::rows::read_rows;
 use crate::train::scored::ScoredSample;
 
 /// Episodes by their ids, and how their completions are rewarded.
@@ -59,11 +57,6 @@ pub fn episode_id(instance: &str, stage: StageKind) -> String {
 }
 
 impl Rewards {
-    /// Reads a file of episodes.
-    pub fn read(path: &Path, options: RewardOptions) -> anyhow::Result<Self> {
-        Self::new(read_rows(path)?, options)
-    }
-
     /// # Errors
     ///
     /// Two episodes have one id.

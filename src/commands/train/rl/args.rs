@@ -1,6 +1,6 @@
 //! What `sorft train rl` is asked, and what its defaults are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use clap::Args;
@@ -10,9 +10,12 @@ use crate::commands::model::SourceArgs;
 use crate::commands::output::Format;
 use crate::commands::train::{parse_stage, positive, share};
 use crate::stage::StageKind;
+use crate::stage::edit::EditItems;
 use crate::stage::score::{InventedRule, RewardOptions, RewardRule};
+use crate::train::data::row::EpisodeRow;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::rl::options::{Algorithm, CriticKind, RlOptions, Whiten};
+use crate::train::rows::read_rows;
 
 /// Reinforce a model on episodes: its completions earn the stages' rewards (PPO, GRPO, RLOO)
 ///
@@ -91,6 +94,10 @@ pub struct RewardRuleArgs {
     /// What naming something that does not exist costs: `zero`, the whole reward, or `miss`
     #[arg(long, value_name = "RULE", value_parser = parse_invented, default_value = "zero")]
     pub invented: InventedRule,
+    /// What edits are compared by: the text of changed lines, or `lines`, which of them are
+    /// touched, where texts earn too little to learn from [default: as the episodes say, content]
+    #[arg(long, value_name = "UNIT", value_parser = parse_edit_items)]
+    pub edit_items: Option<EditItems>,
 }
 
 /// How it is trained.
@@ -183,6 +190,14 @@ fn parse_rule(text: &str) -> Result<RewardRule, String> {
     }
 }
 
+fn parse_edit_items(text: &str) -> Result<EditItems, String> {
+    match text {
+        "content" => Ok(EditItems::Content),
+        "lines" => Ok(EditItems::Lines),
+        _ => Err("wanted `content` or `lines`".to_owned()),
+    }
+}
+
 fn parse_invented(text: &str) -> Result<InventedRule, String> {
     match text {
         "zero" => Ok(InventedRule::Zero),
@@ -259,7 +274,16 @@ impl RlArgs {
 
 impl RewardRuleArgs {
     pub(crate) fn options(&self) -> RewardOptions {
-        let Self { rule, beta, invented } = *self;
+        let Self { rule, beta, invented, .. } = *self;
         RewardOptions { rule, beta, invented }
+    }
+
+    /// Episodes, to be judged as these flags say.
+    pub(crate) fn read(&self, path: &Path) -> anyhow::Result<Vec<EpisodeRow>> {
+        let mut rows: Vec<EpisodeRow> = read_rows(path)?;
+        if let Some(items) = self.edit_items {
+            rows.iter_mut().for_each(|row| row.episode.compare_edits_in(items));
+        }
+        Ok(rows)
     }
 }

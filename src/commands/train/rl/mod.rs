@@ -33,7 +33,6 @@ use crate::train::resume::METRICS_FILE;
 use crate::train::rl::Rl;
 use crate::train::rl::actor::{Actor, Asked};
 use crate::train::rl::metrics::{HeldOutStage, RlMetrics, RlTiming};
-use crate::train::rows::read_rows;
 use crate::train::scored::ScoredSample;
 use crate::train::sft::sequences::order;
 
@@ -43,7 +42,7 @@ const VERSION: u32 = 1;
 /// Runs `sorft train rl`.
 pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = args.options()?;
-    let rows = read_rows::<EpisodeRow>(&args.episodes)?;
+    let rows = args.reward.read(&args.episodes)?;
     let evaluation = Evaluation::default();
     for row in &rows {
         evaluation.refuse(&row.repo, &[])?;
