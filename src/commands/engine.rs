@@ -12,17 +12,19 @@ use crate::commands::model::{SourceArgs, obtain_with_progress};
 use crate::commands::output::note;
 use crate::commands::run_record::find_run;
 use crate::commands::settings::Surroundings;
+use crate::config::key::NO_ADAPTER;
 use crate::config::{Config, Flags, Origin, Resolved};
 use crate::model::Generate;
 use crate::model::catalog::ModelRef;
 use crate::model::kernels::Isa;
-use crate::model::local::adapter::fingerprint;
+use crate::model::local::adapter::{AdapterSource, SORFT_FILE};
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::gpu::choice::DeviceChoice;
 use crate::model::local::load::LocalOptions;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
 use crate::model::remote::{RemoteEngine, RemoteOptions};
 use crate::model::scripted::ScriptedEngine;
+use crate::stage::StageKind;
 
 /// Which engine.
 #[derive(Debug, Clone, Args)]
@@ -33,8 +35,12 @@ pub struct EngineArgs {
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub model: Option<String>,
     /// The folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model
+    /// [default: the one that is shipped for the model, if any]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub adapter: Option<PathBuf>,
+    /// Run the bare model, without the adapter that is shipped for it
+    #[arg(long, help_heading = "Model", conflicts_with = "adapter")]
+    pub no_adapter: bool,
     /// An OpenAI-compatible server; may be given several times
     #[arg(long, value_name = "URL", help_heading = "Model")]
     pub endpoint: Vec<String>,
@@ -103,7 +109,7 @@ pub fn open_engine(
     let config = surroundings.config();
     if !config.endpoint.is_empty() {
         ensure!(
-            config.adapter.is_none(),
+            config.adapter.as_ref().is_none_or(|word| word.as_os_str() == NO_ADAPTER),
             "`adapter` is for local models; a server has its own way of adding one\nhint: leave out `adapter`, and name the server's model for it with `--model`"
         );
         let options = remote_options(surroundings)?;
@@ -125,14 +131,38 @@ pub fn open_engine(
     let mut source = args.source.download_options()?;
     source.offline |= config.offline;
     let found = obtain_with_progress(&model, &source, quiet)?;
-    if let Some(folder) = &config.adapter {
+    options.adapter = adapter_of(&model, config);
+    if let Some(adapter) = &options.adapter {
+        check_stages(adapter)?;
         // Runs with other weights must not be taken for each other.
-        options.name = Some(format!("{model}+{}", fingerprint(folder)?));
-        options.adapter = Some(folder.clone());
+        options.name = Some(format!("{model}+{}", adapter.fingerprint()?));
     }
     let engine = LocalEngine::load(found.path(), &options)
         .with_context(|| format!("loading the model `{model}`"))?;
     Ok(Arc::new(engine))
+}
+
+/// Refuses an adapter for what is no stage: it would be of no use in silence.
+fn check_stages(adapter: &AdapterSource) -> anyhow::Result<()> {
+    let known = StageKind::ALL.map(StageKind::name);
+    for name in adapter.stages()?.unwrap_or_default() {
+        ensure!(
+            known.contains(&name.as_str()),
+            "`{SORFT_FILE}` of the adapter `{adapter}`: wanted stages ({}), found `{name}`",
+            known.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// The adapter that is added to a local model.
+fn adapter_of(model: &ModelRef, config: &Config) -> Option<AdapterSource> {
+    match (&config.adapter, model) {
+        (Some(word), _) if word.as_os_str() == NO_ADAPTER => None,
+        (Some(folder), _) => Some(AdapterSource::Folder(folder.clone())),
+        (None, ModelRef::Catalog(model)) => model.adapter.map(AdapterSource::Shipped),
+        (None, _) => None,
+    }
 }
 
 /// Whether the key file was configured for the very servers that are asked: a key goes nowhere
@@ -174,4 +204,24 @@ fn remote_options(surroundings: &Surroundings) -> anyhow::Result<RemoteOptions> 
         retries: 5,
         retry_wait: Duration::from_secs(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shipped_adapter_is_taken_unless_another_or_none_is_named() {
+        let found = |model: &str, adapter: Option<&str>| {
+            let config = Config { adapter: adapter.map(PathBuf::from), ..Config::default() };
+            let source = adapter_of(&ModelRef::parse(model).unwrap(), &config);
+            source.map(|source| source.to_string())
+        };
+        let shipped = Some("shipped for qwen2.5-coder-0.5b".to_owned());
+        assert_eq!(found(DEFAULT_MODEL, None), shipped);
+        assert_eq!(found(DEFAULT_MODEL, Some("none")), None);
+        assert_eq!(found(DEFAULT_MODEL, Some("mine")), Some("mine".to_owned()));
+        assert_eq!(found("smollm2-135m", None), None);
+        assert_eq!(found("./qwen.gguf", None), None);
+    }
 }

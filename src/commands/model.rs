@@ -21,6 +21,7 @@ use crate::model::download::{
     DownloadOptions, LocalModel, Progress, cached_path, find_local, obtain, render_bytes,
     verify_cached,
 };
+use crate::model::local::adapter::AdapterSource;
 use crate::model::local::gguf::Gguf;
 
 /// List, get and inspect models
@@ -160,11 +161,15 @@ struct Row {
     /// Where it lies on this machine; `null` if it is not here.
     path: Option<PathBuf>,
     hub: Option<String>,
+    /// The fingerprint of the adapter that is shipped for it.
+    adapter: Option<String>,
 }
 
 impl Row {
-    fn of_catalog(entry: &'static CatalogModel, path: Option<PathBuf>) -> Self {
-        Self {
+    fn of_catalog(entry: &'static CatalogModel, path: Option<PathBuf>) -> anyhow::Result<Self> {
+        let adapter = entry.adapter.map(AdapterSource::Shipped);
+        let adapter = adapter.map(|adapter| adapter.fingerprint()).transpose()?;
+        Ok(Self {
             name: entry.alias.to_owned(),
             title: Some(entry.title),
             bytes: entry
@@ -175,7 +180,8 @@ impl Row {
             sha256: entry.digest.map(|digest| digest.sha256),
             path,
             hub: entry.hub.map(str::to_owned),
-        }
+            adapter,
+        })
     }
 }
 
@@ -184,7 +190,7 @@ fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
     let mut rows = Vec::new();
     for entry in CATALOG {
         let found = find_local(&ModelRef::Catalog(entry), &options.models_dir)?;
-        rows.push(Row::of_catalog(entry, found.map(|found| found.path().to_owned())));
+        rows.push(Row::of_catalog(entry, found.map(|found| found.path().to_owned()))?);
     }
     if args.format == Format::Json {
         write_json(&rows)?;
@@ -233,7 +239,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
     let model = ModelRef::parse(&args.model)?;
     let path = find_local(&model, &options.models_dir)?.map(|found| found.path().to_owned());
     let row = match &model {
-        ModelRef::Catalog(entry) => Row::of_catalog(entry, path),
+        ModelRef::Catalog(entry) => Row::of_catalog(entry, path)?,
         other => Row {
             name: other.to_string(),
             title: None,
@@ -245,6 +251,7 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
                 ModelRef::Hub { repo, .. } => Some(repo.clone()),
                 _ => None,
             },
+            adapter: None,
         },
     };
     let header = row.path.as_deref().filter(|path| path.is_file()).map(Header::read).transpose()?;
@@ -262,6 +269,9 @@ fn info(args: &InfoArgs) -> anyhow::Result<Outcome> {
     lines.extend(row.bytes.map(|bytes| ("size", render_bytes(bytes))));
     lines.extend(row.context_length.map(|length| ("context", format!("{length} tokens"))));
     lines.extend(row.sha256.map(|sha256| ("sha256", sha256.to_owned())));
+    lines.extend(row.adapter.clone().map(|adapter| {
+        ("adapter", format!("{adapter} is shipped for it (`--no-adapter` runs it bare)"))
+    }));
     lines.extend(row.hub.clone().map(|hub| ("hub", hub)));
     let place = row.path.as_ref().map_or_else(
         || format!("not here\nhint: `sorft model pull {}` gets it", row.name),

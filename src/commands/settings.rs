@@ -6,6 +6,7 @@ use crate::commands::engine::EngineArgs;
 use crate::commands::work::{SampleArgs, WorkArgs};
 use crate::config::environment::Environment;
 use crate::config::folder::Folders;
+use crate::config::key::NO_ADAPTER;
 use crate::config::{Config, Effort as EffortChoice, Flags, Rerank, Resolved, resolve};
 
 /// The surroundings of a command.
@@ -36,11 +37,13 @@ impl Surroundings {
 
 /// The flags of an engine that set configuration keys.
 pub fn engine_flags(engine: &EngineArgs) -> Flags {
+    let folder = engine.adapter.as_ref().map(|path| path.display().to_string());
+    let adapter = engine.no_adapter.then(|| NO_ADAPTER.to_owned()).or(folder);
     engine
         .cpu
         .set_keys(Flags::default())
         .set("model", engine.model.clone())
-        .set("adapter", engine.adapter.as_ref().map(|path| path.display().to_string()))
+        .set("adapter", adapter)
         .set("endpoint", (!engine.endpoint.is_empty()).then(|| engine.endpoint.clone()))
 }
 

@@ -177,6 +177,7 @@ async fn try_speed(engine: &dyn Generate) -> anyhow::Result<Speed> {
         },
         grammar: None,
         seed: 0,
+        stage: "",
     };
     let began = Instant::now();
     let first = engine.generate(&request(1), &|_| {}).await?;

@@ -18,6 +18,8 @@ pub enum Kind {
     Text,
     /// A relative one counts from the folder of the file that sets it.
     Path,
+    /// The same, or this word.
+    PathOr(&'static str),
     /// A whole number within these bounds, both included.
     Integer {
         min: u64,
@@ -45,6 +47,9 @@ pub enum Setter {
 
 const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000_000 };
 const AT_LEAST_ONE: Kind = Kind::Integer { min: 1, max: 1_000_000_000 };
+
+/// The word for no adapter at all.
+pub const NO_ADAPTER: &str = "none";
 
 const fn key(name: &'static str, kind: Kind, setter: Setter, doc: &'static str) -> Key {
     Key { name, kind, setter, doc }
@@ -123,9 +128,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "adapter",
-        Kind::Path,
+        Kind::PathOr(NO_ADAPTER),
         Setter::Trusted,
-        "the folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model",
+        "the folder of an adapter (LoRA, as PEFT keeps it) that is added to a local model; `none`: not even the one that is shipped for it",
     ),
     key(
         "device",
@@ -253,7 +258,8 @@ pub struct WrongValue {
 /// Checks that a key takes a value.
 pub fn check_value(key: &'static Key, value: &Value) -> Result<(), WrongValue> {
     let fits = match (key.kind, value) {
-        (Kind::Text | Kind::Path, Value::String(_)) | (Kind::Flag, Value::Bool(_)) => true,
+        (Kind::Text | Kind::Path | Kind::PathOr(_), Value::String(_))
+        | (Kind::Flag, Value::Bool(_)) => true,
         (Kind::Integer { min, max }, Value::Number(number)) => {
             number.as_u64().is_some_and(|number| (min..=max).contains(&number))
         }
@@ -273,7 +279,9 @@ pub fn check_value(key: &'static Key, value: &Value) -> Result<(), WrongValue> {
 /// The value that an environment variable or a flag's text gives a key.
 pub fn parse_value(key: &'static Key, text: &str) -> Result<Value, WrongValue> {
     let value = match key.kind {
-        Kind::Text | Kind::Path | Kind::OneOf(_) => Value::String(text.to_owned()),
+        Kind::Text | Kind::Path | Kind::PathOr(_) | Kind::OneOf(_) => {
+            Value::String(text.to_owned())
+        }
         Kind::List => text
             .split(',')
             .map(str::trim)
@@ -300,6 +308,7 @@ fn render_wanted(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
         Kind::Path => "a path".to_owned(),
+        Kind::PathOr(word) => format!("a path or `{word}`"),
         Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Number { min, max } => format!("a number from {min} to {max}"),
         Kind::Flag => "`true` or `false`".to_owned(),

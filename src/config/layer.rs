@@ -82,8 +82,14 @@ fn parse_values(bytes: &[u8], folder: &Path) -> anyhow::Result<Vec<(&'static Key
         let Value::String(name) = name else { bail!("a key that is no text") };
         let key = find_key(&name)?;
         check_value(key, &value)?;
-        if let (Kind::Path, Value::String(path)) = (key.kind, &mut value) {
-            *path = folder.join(&*path).to_string_lossy().into_owned();
+        if let Value::String(path) = &mut value {
+            let is_path = match key.kind {
+                Kind::PathOr(word) => path != word,
+                kind => kind == Kind::Path,
+            };
+            if is_path {
+                *path = folder.join(&*path).to_string_lossy().into_owned();
+            }
         }
         values.push((key, value));
     }

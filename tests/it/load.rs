@@ -52,7 +52,7 @@ fn request(number: usize) -> Request {
         variety: Variety::Independent,
     };
     let prompt = Prompt { messages: vec![Message { role: Role::User, content }] };
-    Request { prompt, sampling, grammar: None, seed: number as u64 }
+    Request { prompt, sampling, grammar: None, seed: number as u64, stage: "" }
 }
 
 /// What became of a request, and how often it was tried again.

@@ -29,6 +29,7 @@ fn tiny() -> &'static CatalogModel {
         context_length: 1,
         digest: Some(Digest { bytes: WEIGHTS.len() as u64, sha256 }),
         packages: None,
+        adapter: None,
     }))
 }
 

@@ -1,8 +1,11 @@
 //! Low-rank additions to a model's projections (LoRA), as PEFT keeps them: a folder with
 //! `adapter_model.safetensors` and `adapter_config.json`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,8 +14,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::model::shipped::ShippedAdapter;
+
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 pub const CONFIG_FILE: &str = "adapter_config.json";
+/// What only this program asks of an adapter; it may be absent.
+pub const SORFT_FILE: &str = "sorft.json";
+
+/// The content of [`SORFT_FILE`].
+#[derive(Debug, Default, Deserialize)]
+struct SorftConfig {
+    /// The stages that it is for; absent: all. The others run without it.
+    stages: Option<Vec<String>>,
+}
 
 /// A projection of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,11 +138,85 @@ pub struct LowRankWeights {
     pub b: Vec<f32>,
 }
 
+/// Where an adapter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdapterSource {
+    /// A folder in PEFT's layout.
+    Folder(PathBuf),
+    /// In this program.
+    Shipped(&'static ShippedAdapter),
+}
+
+impl fmt::Display for AdapterSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Shipped(adapter) => write!(f, "shipped for {}", adapter.base),
+        }
+    }
+}
+
+impl From<&Path> for AdapterSource {
+    fn from(folder: &Path) -> Self {
+        Self::Folder(folder.to_owned())
+    }
+}
+
+impl AdapterSource {
+    /// Eight digits that tell an adapter from others, by its files.
+    pub fn fingerprint(&self) -> anyhow::Result<String> {
+        let mut hash = Sha256::new();
+        for bytes in self.files()?.into_iter().chain(self.sorft_file()?) {
+            hash.update(bytes);
+        }
+        let digest = hash.finalize();
+        Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The stages that it is for; `None`: all.
+    ///
+    /// # Errors
+    ///
+    /// Its `sorft.json` cannot be read.
+    pub fn stages(&self) -> anyhow::Result<Option<Vec<String>>> {
+        let Some(bytes) = self.sorft_file()? else { return Ok(None) };
+        let config: SorftConfig = serde_json::from_slice(&bytes)
+            .with_context(|| format!("reading `{SORFT_FILE}` of the adapter `{self}`"))?;
+        Ok(config.stages)
+    }
+
+    fn sorft_file(&self) -> anyhow::Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Shipped(adapter) => Ok(adapter.sorft.map(Cow::Borrowed)),
+            Self::Folder(folder) => match fs::read(folder.join(SORFT_FILE)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                bytes => bytes
+                    .map(|bytes| Some(Cow::Owned(bytes)))
+                    .with_context(|| format!("reading `{SORFT_FILE}` of the adapter `{self}`")),
+            },
+        }
+    }
+
+    /// The bytes of `CONFIG_FILE` and `WEIGHTS_FILE`.
+    fn files(&self) -> anyhow::Result<[Cow<'static, [u8]>; 2]> {
+        let read = |name: &str, shipped: fn(&ShippedAdapter) -> &'static [u8]| match self {
+            Self::Shipped(adapter) => Ok(Cow::Borrowed(shipped(adapter))),
+            Self::Folder(folder) => fs::read(folder.join(name))
+                .map(Cow::Owned)
+                .with_context(|| format!("reading the adapter `{self}`: no `{name}`")),
+        };
+        Ok([
+            read(CONFIG_FILE, |adapter| adapter.config)?,
+            read(WEIGHTS_FILE, |adapter| adapter.weights)?,
+        ])
+    }
+}
+
 /// An adapter's numbers, which a model takes one projection at a time.
 #[derive(Debug)]
 pub struct AdapterWeights {
-    /// Where it was read; empty where it is of this process.
-    folder: PathBuf,
+    /// Where it was read, for messages; empty where it is of this process.
+    place: String,
     /// What it calls the model that it was made for.
     pub base: Option<String>,
     pub rank: usize,
@@ -137,33 +225,20 @@ pub struct AdapterWeights {
     tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
 }
 
-/// Eight digits that tell an adapter from others, by both of its files.
-pub fn fingerprint(folder: &Path) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
-    for name in [CONFIG_FILE, WEIGHTS_FILE] {
-        let bytes = fs::read(folder.join(name))
-            .with_context(|| format!("reading the adapter `{}`: no `{name}`", folder.display()))?;
-        hash.update(bytes);
-    }
-    let digest = hash.finalize();
-    Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 impl AdapterWeights {
     /// An adapter in memory: shapes and numbers by PEFT's names.
     pub fn new(rank: usize, scale: f32, tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>) -> Self {
-        Self { folder: PathBuf::new(), base: None, rank, scale, tensors }
+        Self { place: String::new(), base: None, rank, scale, tensors }
     }
 
     /// # Errors
     ///
     /// The files cannot be read, or are of another kind of adapter.
-    pub fn read(folder: &Path) -> anyhow::Result<Self> {
-        let context = || format!("reading the adapter `{}`", folder.display());
-        let text = fs::read_to_string(folder.join(CONFIG_FILE))
-            .with_context(|| format!("{}: no `{CONFIG_FILE}`", context()))?;
+    pub fn read(source: &AdapterSource) -> anyhow::Result<Self> {
+        let context = || format!("reading the adapter `{source}`");
+        let [config, weights] = source.files()?;
         let config: PeftConfig =
-            serde_json::from_str(&text).context(CONFIG_FILE).with_context(context)?;
+            serde_json::from_slice(&config).context(CONFIG_FILE).with_context(context)?;
         ensure!(
             config.peft_type == "LORA",
             "{}: a plain LoRA adapter was wanted, and `{}` was found",
@@ -183,9 +258,8 @@ impl AdapterWeights {
             config.r,
             config.lora_alpha
         );
-        let bytes = fs::read(folder.join(WEIGHTS_FILE))
-            .with_context(|| format!("{}: no `{WEIGHTS_FILE}`", context()))?;
-        let found = SafeTensors::deserialize(&bytes).context(WEIGHTS_FILE).with_context(context)?;
+        let found =
+            SafeTensors::deserialize(&weights).context(WEIGHTS_FILE).with_context(context)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in found.tensors() {
             let numbers = numbers(&name, &view).with_context(context)?;
@@ -196,7 +270,7 @@ impl AdapterWeights {
             tensors.insert(name, (shape, numbers));
         }
         Ok(Self {
-            folder: folder.to_owned(),
+            place: source.to_string(),
             base: config.base_model_name_or_path,
             rank: config.r,
             scale: (config.lora_alpha / config.r as f64) as f32,
@@ -221,7 +295,7 @@ impl AdapterWeights {
             ensure!(
                 found == wanted,
                 "the adapter `{}` is for another model: its tensor `{name}` has the shape {found:?} where the model needs {wanted:?}",
-                self.folder.display()
+                self.place
             );
             Ok(Some(numbers))
         };
@@ -230,7 +304,7 @@ impl AdapterWeights {
         ensure!(
             a.is_some() == b.is_some(),
             "the adapter `{}` has one half of the pair for `{}` of layer {layer} alone",
-            self.folder.display(),
+            self.place,
             site.name()
         );
         Ok(a.zip(b).map(|(a, b)| LowRankWeights { a, b }))
@@ -241,7 +315,7 @@ impl AdapterWeights {
         if let Some(name) = self.tensors.keys().next() {
             bail!(
                 "the adapter `{}` is for another model, which has a place for its tensor `{name}`",
-                self.folder.display()
+                self.place
             );
         }
         Ok(())

@@ -252,7 +252,16 @@ impl<O: Ops> Decoder<O> {
     }
 
     /// Runs one step and returns the logits of the wanted rows, one row after the other.
-    pub fn forward(&self, mut batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+    pub fn forward(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+        self.run(batch, true)
+    }
+
+    /// The same without the adapter.
+    pub fn forward_bare(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+        self.run(batch, false)
+    }
+
+    fn run(&self, mut batch: Batch<'_, O::Segment>, adapted: bool) -> anyhow::Result<Vec<f32>> {
         let ops = &self.ops;
         let positions: Vec<usize> = batch
             .sequences
@@ -263,8 +272,11 @@ impl<O: Ops> Decoder<O> {
         let mut x = ops.embed(&self.embedding.matrix, batch.ids)?;
         for (idx, layer) in self.layers.iter().enumerate() {
             let input = ops.normed(&x, &layer.attn_norm)?;
-            let [mut q, mut k, v] =
-                split(self.project(&input, &[&layer.q_proj, &layer.k_proj, &layer.v_proj])?);
+            let [mut q, mut k, v] = split(self.project(
+                &input,
+                &[&layer.q_proj, &layer.k_proj, &layer.v_proj],
+                adapted,
+            )?);
             if let Some((q_norm, k_norm)) = &layer.head_norms {
                 ops.norm_heads(&mut q, q_norm)?;
                 ops.norm_heads(&mut k, k_norm)?;
@@ -272,11 +284,12 @@ impl<O: Ops> Decoder<O> {
             ops.rotate(&mut q, &turns)?;
             ops.rotate(&mut k, &turns)?;
             let mixed = ops.attend(idx, [q, k, v], &mut batch.sequences)?;
-            self.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x)?;
+            self.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x, adapted)?;
 
             let input = ops.normed(&x, &layer.ffn_norm)?;
-            let [gate, up] = split(self.project(&input, &[&layer.gate_proj, &layer.up_proj])?);
-            self.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x)?;
+            let [gate, up] =
+                split(self.project(&input, &[&layer.gate_proj, &layer.up_proj], adapted)?);
+            self.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x, adapted)?;
         }
         if batch.wanted.is_empty() {
             return Ok(Vec::new());
@@ -288,7 +301,15 @@ impl<O: Ops> Decoder<O> {
     }
 
     /// The products of `x`, with what the adapter adds.
-    fn project(&self, x: &O::Input, linears: &[&Linear<O>]) -> anyhow::Result<Vec<O::Tensor>> {
+    fn project(
+        &self,
+        x: &O::Input,
+        linears: &[&Linear<O>],
+        adapted: bool,
+    ) -> anyhow::Result<Vec<O::Tensor>> {
+        if !adapted {
+            return self.ops.project(x, linears);
+        }
         let with_narrow: Vec<&Linear<O>> = linears
             .iter()
             .copied()
@@ -312,9 +333,10 @@ impl<O: Ops> Decoder<O> {
         x: &O::Input,
         linear: &Linear<O>,
         sum: &mut O::Tensor,
+        adapted: bool,
     ) -> anyhow::Result<()> {
         self.ops.project_onto(x, linear, sum)?;
-        let Some(low_rank) = &linear.low_rank else { return Ok(()) };
+        let Some(low_rank) = linear.low_rank.as_ref().filter(|_| adapted) else { return Ok(()) };
         let [narrow] = split(self.ops.project(x, &[&low_rank.a])?);
         self.ops.project_onto(&self.ops.plain(narrow)?, &low_rank.b, sum)
     }

@@ -28,6 +28,8 @@ pub struct LocalEngine {
     pub(super) tokenizer: Arc<Tokenizer>,
     pub(super) template: ChatTemplate,
     pub(super) trie: Arc<TokenTrie>,
+    /// What the adapter is for; `None`: all.
+    pub(super) adapted_stages: Option<Vec<String>>,
     pub(super) jobs: Sender<Job>,
 }
 
@@ -52,7 +54,7 @@ impl LocalEngine {
     ///
     /// It is for another model, or requests are in flight.
     pub async fn adapt(&self, adapter: AdapterWeights) -> anyhow::Result<()> {
-        match self.run(Vec::new(), Task::Adapt { adapter }, &|_| ()).await? {
+        match self.run(Vec::new(), true, Task::Adapt { adapter }, &|_| ()).await? {
             Reply::Adapted(result) => result,
             _ => bail!("the local engine answered something else"),
         }
@@ -110,12 +112,13 @@ impl LocalEngine {
     async fn run(
         &self,
         prompt: Vec<u32>,
+        adapted: bool,
         task: Task,
         events: &(dyn Fn(Event) + Send + Sync),
     ) -> anyhow::Result<Reply> {
         const GONE: &str = "the local engine's thread has ended";
         let (reply, mut replies) = unbounded_channel();
-        self.jobs.send(Job { prompt, task, reply }).ok().context(GONE)?;
+        self.jobs.send(Job { prompt, adapted, task, reply }).ok().context(GONE)?;
         loop {
             match replies.recv().await.context(GONE)? {
                 Reply::Event(event) => events(event),
@@ -156,7 +159,9 @@ impl Generate for LocalEngine {
                 None => None,
             };
             let task = Task::Generate { sampling, seed: request.seed, constraint };
-            match self.run(prompt, task, events).await? {
+            let stages = self.adapted_stages.as_ref();
+            let adapted = stages.is_none_or(|names| names.iter().any(|name| name == request.stage));
+            match self.run(prompt, adapted, task, events).await? {
                 Reply::Completed(completions) => completions,
                 _ => bail!("the local engine answered something else"),
             }
@@ -181,7 +186,7 @@ impl Generate for LocalEngine {
                 prompt.len() + longest,
                 self.info.context_length
             );
-            match self.run(prompt, Task::Score { continuations }, &|_| ()).await? {
+            match self.run(prompt, true, Task::Score { continuations }, &|_| ()).await? {
                 Reply::Scored(scores) => scores,
                 _ => bail!("the local engine answered something else"),
             }

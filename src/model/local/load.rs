@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::model::EngineInfo;
 use crate::model::kernels::Isa;
 use crate::model::kernels::team::Team;
-use crate::model::local::adapter::AdapterWeights;
+use crate::model::local::adapter::{AdapterSource, AdapterWeights};
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::cpu::Cpu;
@@ -42,8 +42,7 @@ pub struct LocalOptions {
     pub n_threads: Option<usize>,
     /// The instructions that compute; the fastest of the processor where it is `None`.
     pub isa: Option<Isa>,
-    /// The folder of an adapter in PEFT's layout.
-    pub adapter: Option<PathBuf>,
+    pub adapter: Option<AdapterSource>,
     pub device: DeviceChoice,
 }
 
@@ -114,7 +113,7 @@ impl<O: Ops> Loaded<O> {
             is_local_cpu: O::IS_CPU,
             gives_distinct: true,
         };
-        let adapter = options.adapter.as_deref().map(AdapterWeights::read).transpose()?;
+        let adapter = options.adapter.as_ref().map(AdapterWeights::read).transpose()?;
         let decoder = pool
             .install(|| Decoder::load(config, &weights, adapter, ops))
             .with_context(|| format!("cannot load the model `{}`", path.display()))?;
@@ -151,7 +150,9 @@ impl LocalEngine {
         };
         let scheduler = Scheduler::new(decoder, Arc::clone(&tokenizer), limits);
         let trie = Arc::new(TokenTrie::new(tokenizer.vocabulary()));
-        Ok(Self { info, tokenizer, template, trie, jobs: start(scheduler)? })
+        let adapted_stages = options.adapter.as_ref().map(AdapterSource::stages).transpose()?;
+        let adapted_stages = adapted_stages.flatten();
+        Ok(Self { info, tokenizer, template, trie, adapted_stages, jobs: start(scheduler)? })
     }
 }
 

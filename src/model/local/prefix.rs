@@ -14,6 +14,8 @@ pub struct PrefixStore<S> {
 }
 
 struct Entry<S> {
+    /// Whether an adapter had a part in it.
+    adapted: bool,
     tokens: Vec<u32>,
     path: Vec<Arc<S>>,
 }
@@ -31,10 +33,14 @@ impl<S> PrefixStore<S> {
         Self { entries: Vec::new(), max_bytes }
     }
 
-    /// The longest beginning of `tokens` that is known, one token at least being left over.
-    pub fn find(&mut self, tokens: &[u32]) -> Option<Prefix<S>> {
+    /// The longest beginning of `tokens` that is known with or without the adapter, one token at
+    /// least being left over.
+    pub fn find(&mut self, adapted: bool, tokens: &[u32]) -> Option<Prefix<S>> {
         let n_usable = tokens.len().checked_sub(1)?;
         let common = |entry: &Entry<S>| {
+            if entry.adapted != adapted {
+                return 0;
+            }
             let pairs = entry.tokens.iter().zip(&tokens[..n_usable]);
             pairs.take_while(|(known, token)| known == token).count()
         };
@@ -50,10 +56,18 @@ impl<S> PrefixStore<S> {
     }
 
     /// Keeps a prompt, and forgets the least recently used ones beyond the limit.
-    pub fn insert(&mut self, tokens: &[u32], path: &[Arc<S>], bytes_of: impl Fn(&S) -> usize) {
+    pub fn insert(
+        &mut self,
+        adapted: bool,
+        tokens: &[u32],
+        path: &[Arc<S>],
+        bytes_of: impl Fn(&S) -> usize,
+    ) {
         // What is a beginning of the new prompt adds nothing to it.
-        self.entries.retain(|entry| !tokens.starts_with(&entry.tokens));
-        self.entries.push(Entry { tokens: tokens.to_vec(), path: path.to_vec() });
+        let is_part =
+            |entry: &Entry<S>| entry.adapted == adapted && tokens.starts_with(&entry.tokens);
+        self.entries.retain(|entry| !is_part(entry));
+        self.entries.push(Entry { adapted, tokens: tokens.to_vec(), path: path.to_vec() });
         while self.n_bytes(&bytes_of) > self.max_bytes && !self.entries.is_empty() {
             self.entries.remove(0);
         }

@@ -162,7 +162,8 @@ fn request(text: &str, n: usize, temperature: f64) -> Request {
         stop: Vec::new(),
         variety: Variety::Independent,
     };
-    Request { prompt: Prompt { messages: vec![message] }, sampling, grammar: None, seed: 11 }
+    let prompt = Prompt { messages: vec![message] };
+    Request { prompt, sampling, grammar: None, seed: 11, stage: "file" }
 }
 
 async fn generate(engine: &LocalEngine, request: &Request) -> Vec<Completion> {

@@ -55,7 +55,7 @@ fn request(n: usize) -> Request {
     let start =
         Node::Choice(vec![Node::Text("a.py\n".to_owned()), Node::Text("b.py\n".to_owned())]);
     let grammar = Some(Grammar { start, rules: BTreeMap::new() });
-    Request { prompt: Prompt { messages: vec![message] }, sampling, grammar, seed: 7 }
+    Request { prompt: Prompt { messages: vec![message] }, sampling, grammar, seed: 7, stage: "" }
 }
 
 /// An event stream with one finished choice for each text.

@@ -49,7 +49,7 @@ impl Adapter {
     ///
     /// It is another kind of adapter, or one for a network of other shapes, which are named.
     pub fn read(folder: &Path, network: &Network) -> anyhow::Result<Self> {
-        let mut weights = AdapterWeights::read(folder)?;
+        let mut weights = AdapterWeights::read(&folder.into())?;
         let mut adapter = Self { layers: Vec::new() };
         for (idx, layer) in network.layers.iter().enumerate() {
             let mut sites = [const { None }; 7];
@@ -143,8 +143,13 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::model::local::adapter::{AdapterSource, SORFT_FILE};
+    use crate::model::local::engine::LocalEngine;
     use crate::model::local::judge::Judge;
     use crate::model::local::load::{LocalOptions, read_parts};
+    use crate::model::scripted::judging_request;
+    use crate::model::{Generate as _, Request};
+    use crate::prompt::{Message, Prompt, Role};
     use crate::train::decoder::batch::Batch;
     use crate::train::decoder::{Activations, Trainer};
 
@@ -154,20 +159,60 @@ mod tests {
         Network::read(&parts.config, &parts.weights).unwrap()
     }
 
+    /// An adapter that changes much.
+    fn random_adapter(network: &Network) -> Adapter {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut adapter = Adapter::new(network, 4, 2.0, |_| random.random_range(-0.2..0.2));
+        for (_, tensor) in adapter.tensors_mut() {
+            tensor.iter_mut().for_each(|number| *number += random.random_range(-0.2..0.2));
+        }
+        adapter
+    }
+
+    #[tokio::test]
+    async fn an_adapter_for_some_stages_has_no_part_in_others() {
+        let folder = tempfile::tempdir().unwrap();
+        random_adapter(&fixture("qwen2")).write(folder.path(), None, Precision::F16).unwrap();
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/qwen2");
+        let load = |adapter: Option<&Path>| {
+            let adapter = adapter.map(AdapterSource::from);
+            LocalEngine::load(&model, &LocalOptions { adapter, ..LocalOptions::default() }).unwrap()
+        };
+        let (bare, all) = (load(None), load(Some(folder.path())));
+        fs::write(folder.path().join(SORFT_FILE), r#"{ "stages": ["file"] }"#).unwrap();
+        let some = load(Some(folder.path()));
+        let request = |stage: &'static str| {
+            let message = Message { role: Role::User, content: "which file?".to_owned() };
+            let prompt = Prompt { messages: vec![message] };
+            Request { stage, ..judging_request(&prompt, "") }
+        };
+        let ask = async |engine: &LocalEngine, stage| {
+            let mut request = request(stage);
+            request.sampling.max_tokens = 16;
+            let completions = engine.generate(&request, &|_| ()).await.unwrap();
+            (completions[0].bytes.clone(), completions[0].logprob)
+        };
+        let [bare_file, bare_edit] = [ask(&bare, "file").await, ask(&bare, "edit").await];
+        let [all_file, all_edit] = [ask(&all, "file").await, ask(&all, "edit").await];
+        assert_eq!((&bare_file, &all_file), (&bare_edit, &all_edit), "a name changes nothing");
+        assert_ne!(bare_file, all_file);
+        // The same prompt with and without it, at once and one after the other.
+        for _ in 0..2 {
+            let found = tokio::join!(ask(&some, "edit"), ask(&some, "file"), ask(&some, "edit"));
+            assert_eq!(found, (bare_edit.clone(), all_file.clone(), bare_edit.clone()));
+        }
+    }
+
     #[test]
     fn the_engine_adds_an_adapter_as_the_trainer_does() {
         for family in ["llama", "qwen2", "qwen3"] {
             let network = fixture(family);
-            let mut random = ChaCha8Rng::seed_from_u64(5);
-            let mut adapter = Adapter::new(&network, 4, 2.0, |_| random.random_range(-0.2..0.2));
-            for (_, tensor) in adapter.tensors_mut() {
-                tensor.iter_mut().for_each(|number| *number += random.random_range(-0.2..0.2));
-            }
+            let mut adapter = random_adapter(&network);
             let folder = tempfile::tempdir().unwrap();
             adapter.write(folder.path(), None, Precision::F16).unwrap();
             let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models").join(family);
-            let options =
-                LocalOptions { adapter: Some(folder.path().to_owned()), ..LocalOptions::default() };
+            let adapter_source = Some(folder.path().into());
+            let options = LocalOptions { adapter: adapter_source, ..LocalOptions::default() };
             let judge = Judge::load(&model, &options).unwrap();
             let ids: Vec<u32> = (0..40).map(|idx| (idx * 7 + idx / 5) % 60).collect();
             let found = judge.logprobs(&ids).unwrap();

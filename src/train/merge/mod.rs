@@ -116,7 +116,7 @@ fn write_folder(
 
 /// What an adapter says that it was made for, if it says anything.
 pub fn base_of(adapter: &Path) -> anyhow::Result<Option<String>> {
-    Ok(AdapterWeights::read(adapter)?.base)
+    Ok(AdapterWeights::read(&adapter.into())?.base)
 }
 
 /// How many projections an adapter adds to.

@@ -129,6 +129,7 @@ impl<'a> Actor<'a> {
             },
             grammar: asked.grammar.clone(),
             seed,
+            stage: asked.stage.name(),
         };
         let context = || format!("answering {}", asked.name);
         let completions = self.engine.generate(&request, &|_| {}).await.with_context(context)?;

@@ -100,6 +100,7 @@ pub async fn complete(
         },
         grammar: options.constrained.then(|| row.episode.grammar()),
         seed: call_seed(options.seed, &row.instance_id, row.stage.name(), 0),
+        stage: row.stage.name(),
     };
     let completions = engine.generate(&request, &|_| {}).await?;
     let ended = |completion: &Completion| match completion.finish {

@@ -18,7 +18,7 @@ use crate::commands::train::bar;
 use crate::commands::train::rl::args::RlArgs;
 use crate::instance::mined::Split;
 use crate::model::catalog::ModelRef;
-use crate::model::local::adapter::fingerprint;
+use crate::model::local::adapter::AdapterSource;
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::load::{LocalOptions, read_parts, weights_digest};
 use crate::run::seed::request_hash;
@@ -72,10 +72,11 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let asked_ids: Vec<(&Vec<u32>, usize)> =
         asked.iter().map(|asked| (&asked.ids, asked.max_tokens)).collect();
     let episodes: Vec<&Episode> = rows.iter().map(|row| &row.episode).collect();
+    let adapter_source = args.adapter.as_deref().map(AdapterSource::from);
     let what = json!({
         "model": model.to_string(),
         "weights": weights_digest(found.path()).with_context(context)?,
-        "adapter": args.adapter.as_deref().map(fingerprint).transpose()?,
+        "adapter": adapter_source.map(|source| source.fingerprint()).transpose()?,
         "prompts": request_hash(&asked_ids)?,
         "episodes": request_hash(&episodes)?,
         "learnt": n_learnt,

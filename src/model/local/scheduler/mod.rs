@@ -23,6 +23,8 @@ use crate::model::{Completion, Event, Sampling};
 /// One call of the engine, its prompt tokenized.
 pub struct Job {
     pub prompt: Vec<u32>,
+    /// Whether the adapter has a part in it, where there is one.
+    pub adapted: bool,
     pub task: Task,
     /// Closed by the caller when it no longer wants the answer.
     pub reply: UnboundedSender<Reply>,
@@ -135,7 +137,7 @@ impl<O: Ops> Scheduler<O> {
             _ => Vec::new(),
         };
         let tokens = [job.prompt.as_slice(), &opening].concat();
-        let (sequence, n_cached) = match self.prefixes.find(&tokens) {
+        let (sequence, n_cached) = match self.prefixes.find(job.adapted, &tokens) {
             Some(prefix) => (Sequence::branch(ops, &prefix.path, prefix.len)?, prefix.len),
             None => (Sequence { shared: Vec::new(), own: ops.new_segment()? }, 0),
         };
@@ -145,28 +147,41 @@ impl<O: Ops> Scheduler<O> {
     }
 
     fn advance(&mut self) -> anyhow::Result<()> {
+        for adapted in [false, true] {
+            self.compute(adapted)?;
+        }
+        for running in &mut self.running {
+            running.fork(&self.fixed)?;
+        }
+        self.running.retain_mut(|running| !running.finish());
+        Ok(())
+    }
+
+    /// One step of the network for the jobs with the adapter, or for those without it.
+    fn compute(&mut self, adapted: bool) -> anyhow::Result<()> {
+        let is_of_step = |running: &&mut Running<O>| running.job.adapted == adapted;
         let mut ids = Vec::new();
         let mut sequences = Vec::new();
         let mut wanted = Vec::new();
-        for running in &mut self.running {
+        for running in self.running.iter_mut().filter(is_of_step) {
             running.collect(&self.fixed.limits, &mut ids, &mut sequences, &mut wanted);
         }
         if ids.is_empty() {
             return Ok(());
         }
         let Fixed { decoder, tokenizer, .. } = &self.fixed;
-        let mut logits = decoder.forward(Batch { ids: &ids, sequences, wanted: &wanted })?;
+        let batch = Batch { ids: &ids, sequences, wanted: &wanted };
+        let mut logits = match adapted {
+            true => decoder.forward(batch)?,
+            false => decoder.forward_bare(batch)?,
+        };
         for row in logits.chunks_exact_mut(decoder.config.n_vocab) {
             tokenizer.mask_silent(row);
         }
         let mut rows = logits.chunks_exact(decoder.config.n_vocab);
-        for running in &mut self.running {
+        for running in self.running.iter_mut().filter(is_of_step) {
             running.take(&mut rows, &self.fixed, &mut self.prefixes)?;
         }
-        for running in &mut self.running {
-            running.fork(&self.fixed)?;
-        }
-        self.running.retain_mut(|running| !running.finish());
         Ok(())
     }
 }

@@ -154,7 +154,7 @@ impl<O: Ops> Running<O> {
             return Ok(());
         };
         let path = sequence.into_path();
-        prefixes.insert(tokens, &path, |segment| ops.segment_bytes(segment));
+        prefixes.insert(self.job.adapted, tokens, &path, |segment| ops.segment_bytes(segment));
         let branch = || Sequence::branch(ops, &path, tokens.len());
         self.state = match &self.job.task {
             Task::Generate { sampling, seed, constraint } => {
