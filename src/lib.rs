@@ -20,6 +20,7 @@ pub mod write;
 pub mod model;
 pub mod stage;
 
+pub mod general;
 pub mod pipeline;
 pub mod report;
 pub mod train;

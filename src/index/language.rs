@@ -270,7 +270,8 @@ fn version_of(texts: &[&str]) -> u64 {
 }
 
 impl Language {
-    pub(super) fn grammar(&self) -> tree_sitter::Language {
+    /// Its grammar, to parse texts that are no files of a repository.
+    pub fn grammar(&self) -> tree_sitter::Language {
         (self.grammar)()
     }
 }

@@ -56,13 +56,24 @@ impl Selection {
     /// # Errors
     ///
     /// An id or a repository that the dataset does not have, or nothing left.
-    pub fn apply(&self, mut instances: Vec<Instance>) -> anyhow::Result<Vec<Instance>> {
-        known("instance", &self.only, instances.iter().map(|one| one.task().instance_id.as_str()))?;
-        known("repository", &self.repos, instances.iter().map(|one| one.task().repo.as_str()))?;
+    pub fn apply(&self, instances: Vec<Instance>) -> anyhow::Result<Vec<Instance>> {
+        self.choose(instances, |one| (&one.task().instance_id, &one.task().repo))
+    }
+
+    /// The same for anything that has an id and belongs to a repository.
+    pub fn choose<T>(
+        &self,
+        mut instances: Vec<T>,
+        names: impl Fn(&T) -> (&str, &str),
+    ) -> anyhow::Result<Vec<T>> {
+        known("instance", &self.only, instances.iter().map(|one| names(one).0))?;
+        known("repository", &self.repos, instances.iter().map(|one| names(one).1))?;
+        let is_meant = |wanted: &[String], name: &str| {
+            wanted.is_empty() || wanted.iter().any(|one| one == name)
+        };
         instances.retain(|instance| {
-            let task = instance.task();
-            (self.only.is_empty() || self.only.contains(&task.instance_id))
-                && (self.repos.is_empty() || self.repos.contains(&task.repo))
+            let (id, repo) = names(instance);
+            is_meant(&self.only, id) && is_meant(&self.repos, repo)
         });
         if let Some(seed) = self.shuffle {
             instances.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

@@ -6,6 +6,7 @@ pub mod ceiling;
 pub mod compare;
 pub mod evaluation;
 pub mod failure;
+pub mod general;
 pub mod page;
 pub mod retrieval;
 pub mod seconds;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["diff", "search_replace"],
     &["index", "instance", "config", "run", "sandbox", "write"],
     &["stage", "model"],
-    &["pipeline", "train", "report", "triage"],
+    &["pipeline", "train", "report", "triage", "general"],
     &["commands"],
 ];
 

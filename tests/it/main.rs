@@ -11,6 +11,7 @@ mod eval;
 mod faulty;
 mod fix;
 mod fuzzed;
+mod general;
 mod git_apply;
 mod help;
 mod index;

@@ -13,7 +13,7 @@ use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
 use crate::commands::output::{note, write_json, write_stdout};
 use crate::commands::settings::{Surroundings, engine_flags};
-use crate::commands::train::asking::{Asking, OfEpisode};
+use crate::commands::train::asking::{Asking, Piece, name_of};
 use crate::commands::train::{parse_stage, temperature};
 use crate::report::answers::{Answer, StageAnswers, StageChange};
 use crate::run::seed::request_hash;
@@ -112,11 +112,11 @@ pub fn episodes(args: &EpisodesArgs, quiet: bool) -> anyhow::Result<Outcome> {
         seed: args.seed,
     };
     let asked = json!({ "options": options, "episodes": request_hash(&rows)? });
-    let asking = Asking::open(&args.out, &asked, rows.len(), quiet)?;
+    let asking = Asking::open(&args.out, &asked, (rows.len(), "episodes"), quiet)?;
     let (engine, options) = (engine.as_ref(), &options);
-    let failed = asking.ask(&asking.left(&rows), args.jobs, |row| async move {
-        let completions = complete(&row, options, engine).await?;
-        Ok(ScoredRow::new(&row, options, completions, &RewardOptions::PAPER))
+    let failed = asking.ask(&asking.left(&rows), args.jobs, name_of, |row| async move {
+        let completions = complete(row, options, engine).await?;
+        Ok(ScoredRow::new(row, options, completions, &RewardOptions::PAPER))
     })?;
     let done = asking.finish(&failed, |row: &ScoredRow| vec![row.clone()])?;
     let of_stage = |stage: StageKind| StageAnswers::new(stage.name(), &answers_of(&done, stage));
@@ -157,8 +157,8 @@ pub(super) fn compare(first: &Path, second: &Path, format: TableFormat) -> anyho
     for (path, rows, others) in
         [(first, &first_rows, &second_rows), (second, &second_rows, &first_rows)]
     {
-        let known: BTreeSet<(&str, StageKind)> = others.iter().map(OfEpisode::episode).collect();
-        let n_alone = rows.iter().filter(|row| !known.contains(&row.episode())).count();
+        let known: BTreeSet<(&str, StageKind)> = others.iter().map(Piece::key).collect();
+        let n_alone = rows.iter().filter(|row| !known.contains(&row.key())).count();
         if 0 < n_alone {
             note(&format!(
                 "{n_alone} episodes of `{}` are not in the other file and are left out",
@@ -197,8 +197,10 @@ fn answers_of(rows: &[ScoredRow], stage: StageKind) -> Vec<Answer> {
     rows.iter().filter(|row| row.stage == stage).map(answer).collect()
 }
 
-impl OfEpisode for ScoredRow {
-    fn episode(&self) -> (&str, StageKind) {
+impl Piece for ScoredRow {
+    type Part = StageKind;
+
+    fn key(&self) -> (&str, StageKind) {
         (&self.instance, self.stage)
     }
 }

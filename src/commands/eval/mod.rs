@@ -1,6 +1,7 @@
 //! `sorft eval`: how well sorft does on a benchmark.
 
 pub mod episodes;
+pub mod general;
 pub mod oracle;
 pub mod prediction;
 pub mod record_tests;
@@ -19,6 +20,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
 use crate::commands::eval::episodes::EpisodesArgs;
+use crate::commands::eval::general::livecodebench::LiveCodeBenchArgs;
+use crate::commands::eval::general::repoqa::RepoQaArgs;
 use crate::commands::eval::record_tests::TestArgs;
 use crate::commands::eval::run::RunArgs;
 use crate::commands::eval::source::{DataArgs, Source};
@@ -46,6 +49,7 @@ Examples:
   sorft eval merge runs/all runs/1 runs/2 runs/3
   sorft eval compare runs/before runs/after
   sorft eval episodes dev-episodes.jsonl --out answers.jsonl
+  sorft eval repoqa repoqa-2024-06-23.json.gz --out answers.jsonl
 
 Exit codes: 0 done · 1 some instance could not be evaluated · 2 error · 130 interrupted")]
 pub struct EvalArgs {
@@ -80,12 +84,16 @@ pub struct EvalArgs {
     pub format: TableFormat,
 }
 
-/// What is done with finished evaluations and predictions.
+/// What is done with finished evaluations and predictions, and other benchmarks.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     Merge(MergeArgs),
     Compare(CompareArgs),
     Episodes(Box<EpisodesArgs>),
+    #[command(name = "livecodebench")]
+    LiveCodeBench(Box<LiveCodeBenchArgs>),
+    #[command(name = "repoqa")]
+    RepoQa(Box<RepoQaArgs>),
     Verify(Box<VerifyArgs>),
 }
 
@@ -116,6 +124,10 @@ pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
         Some(EvalCommand::Merge(args)) => return summary::merge(args),
         Some(EvalCommand::Compare(args)) => return summary::compare(args),
         Some(EvalCommand::Episodes(args)) => return episodes::episodes(args, quiet),
+        Some(EvalCommand::LiveCodeBench(args)) => {
+            return general::livecodebench::livecodebench(args, quiet);
+        }
+        Some(EvalCommand::RepoQa(args)) => return general::repoqa::repoqa(args, quiet),
         Some(EvalCommand::Verify(args)) => return verify::verify(args, quiet),
         None => {}
     }

@@ -1,4 +1,4 @@
-//! Asking an engine for many episodes at once, keeping what is done.
+//! Asking an engine many questions at once, keeping what is done.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,29 @@ use crate::stage::StageKind;
 use crate::train::data::row::EpisodeRow;
 use crate::train::work_log::WorkLog;
 
-/// What becomes of an episode.
-pub(crate) trait OfEpisode: Clone + Serialize + DeserializeOwned {
-    /// Instance and stage.
-    fn episode(&self) -> (&str, StageKind);
+/// A question, or what became of it.
+pub(crate) trait Piece {
+    /// Tells the questions about one instance apart.
+    type Part: Ord;
+
+    /// Instance and part.
+    fn key(&self) -> (&str, Self::Part);
 }
 
-/// Episodes on their way to a file.
+impl Piece for EpisodeRow {
+    type Part = StageKind;
+
+    fn key(&self) -> (&str, StageKind) {
+        (&self.instance_id, self.stage)
+    }
+}
+
+/// What messages call an episode.
+pub(crate) fn name_of(row: &EpisodeRow) -> String {
+    format!("{} {}", row.instance_id, row.stage.name())
+}
+
+/// Answers on their way to a file.
 pub(crate) struct Asking<T> {
     log: WorkLog,
     out: PathBuf,
@@ -32,31 +48,38 @@ pub(crate) struct Asking<T> {
     progress: ProgressBar,
 }
 
-impl<T: OfEpisode> Asking<T> {
-    /// Begins work on a file, or goes on with it.
+impl<T: Piece + Serialize + DeserializeOwned> Asking<T> {
+    /// Begins work on a file, or goes on with it; `n` is how many questions of which kind.
     pub(crate) fn open(
         out: &Path,
         asked: &Value,
-        n_episodes: usize,
+        (n, kind): (usize, &str),
         quiet: bool,
     ) -> anyhow::Result<Self> {
         let log = WorkLog::open(WorkLog::beside(out), asked)?;
         let done: Vec<T> = log.rows()?;
-        let progress = bar(n_episodes, "episodes", quiet);
+        let progress = bar(n, kind, quiet);
         progress.inc(done.len() as u64);
         progress.reset_eta();
         Ok(Self { log, out: out.to_owned(), done: Mutex::new(done), progress })
     }
 
     /// Those that nothing became of yet.
-    pub(crate) fn left<'a>(&self, rows: &'a [EpisodeRow]) -> Vec<&'a EpisodeRow> {
+    pub(crate) fn left<'a, Q: Piece<Part = T::Part>>(&self, questions: &'a [Q]) -> Vec<&'a Q> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let finished: BTreeSet<(&str, StageKind)> = done.iter().map(T::episode).collect();
-        let is_left = |row: &&EpisodeRow| !finished.contains(&(&row.instance_id, row.stage));
-        rows.iter().filter(is_left).collect()
+        let finished: BTreeSet<(&str, T::Part)> = done.iter().map(T::key).collect();
+        questions.iter().filter(|question| !finished.contains(&question.key())).collect()
     }
 
-    /// Keeps what became of an episode.
+    /// What became of questions so far.
+    pub(crate) fn done(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what became of a question.
     pub(crate) fn keep(&self, result: T) -> anyhow::Result<()> {
         self.log.append(&result)?;
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(result);
@@ -64,22 +87,21 @@ impl<T: OfEpisode> Asking<T> {
         Ok(())
     }
 
-    /// Asks for all that are left, so many at once; gives a line for each that failed.
-    pub(crate) fn ask<F: Future<Output = anyhow::Result<T>>>(
+    /// Asks all that are left, so many at once; gives a line for each that failed.
+    pub(crate) fn ask<'a, Q: Piece<Part = T::Part>, F: Future<Output = anyhow::Result<T>>>(
         &self,
-        left: &[&EpisodeRow],
+        left: &[&'a Q],
         jobs: usize,
-        one: impl Fn(EpisodeRow) -> F,
+        name: impl Fn(&Q) -> String,
+        one: impl Fn(&'a Q) -> F,
     ) -> anyhow::Result<Vec<String>> {
         let asking = async {
-            let named = |row: &EpisodeRow| {
-                let name = format!("{} {}", row.instance_id, row.stage.name());
-                let result = one(row.clone());
+            let named = |question: &&'a Q| {
+                let (name, result) = (name(question), one(question));
                 async move { result.await.map_err(|error| format!("failed: {name}: {error:#}")) }
             };
             let mut failed = Vec::new();
-            let mut asked =
-                stream::iter(left.iter().map(|row| named(row))).buffer_unordered(jobs.max(1));
+            let mut asked = stream::iter(left.iter().map(named)).buffer_unordered(jobs.max(1));
             while let Some(result) = asked.next().await {
                 match result {
                     Ok(result) => self.keep(result)?,
@@ -92,7 +114,7 @@ impl<T: OfEpisode> Asking<T> {
         run_until_interrupted(asking)
     }
 
-    /// Everything in order of instance and stage; written to the file as `rows` of it, once
+    /// Everything in order of instance and part; written to the file as `rows` of it, once
     /// nothing failed.
     pub(crate) fn finish<R: Serialize>(
         self,
@@ -101,7 +123,7 @@ impl<T: OfEpisode> Asking<T> {
     ) -> anyhow::Result<Vec<T>> {
         self.progress.finish_and_clear();
         let mut done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by(|a, b| a.episode().cmp(&b.episode()));
+        done.sort_by(|a, b| a.key().cmp(&b.key()));
         failed.iter().for_each(|line| note(line));
         if failed.is_empty() {
             drop(self.log);

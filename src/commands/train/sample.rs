@@ -13,7 +13,7 @@ use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::TableFormat;
 use crate::commands::output::{write_json, write_stdout};
 use crate::commands::settings::{Surroundings, engine_flags};
-use crate::commands::train::asking::{Asking, OfEpisode};
+use crate::commands::train::asking::{Asking, Piece, name_of};
 use crate::commands::train::{parse_stage, temperature};
 use crate::model::Generate;
 use crate::prompt::EstimateTokens;
@@ -107,7 +107,7 @@ pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
         seed: args.seed,
     };
     let asked = json!({ "options": options, "episodes": request_hash(&rows)? });
-    let asking = Asking::open(&args.out, &asked, rows.len(), quiet)?;
+    let asking = Asking::open(&args.out, &asked, (rows.len(), "episodes"), quiet)?;
     let left = asking.left(&rows);
     let mut failed = Vec::new();
     match &engine {
@@ -118,8 +118,8 @@ pub fn sample(args: &SampleArgs, quiet: bool) -> anyhow::Result<Outcome> {
         }
         Some(engine) => {
             let (engine, options) = (engine.as_ref(), &options);
-            failed = asking.ask(&left, args.jobs, |row| async move {
-                from_engine(&row, options, engine).await
+            failed = asking.ask(&left, args.jobs, name_of, |row| async move {
+                from_engine(row, options, engine).await
             })?;
         }
     }
@@ -147,8 +147,10 @@ fn open_teacher(args: &SampleArgs, quiet: bool) -> anyhow::Result<std::sync::Arc
     Ok(engine)
 }
 
-impl OfEpisode for Sampled {
-    fn episode(&self) -> (&str, StageKind) {
+impl Piece for Sampled {
+    type Part = StageKind;
+
+    fn key(&self) -> (&str, StageKind) {
         (&self.instance, self.stage)
     }
 }
