@@ -72,7 +72,8 @@ pub struct Request {
     pub grammar: Option<Grammar>,
     /// Seeds the samples: sample `i` draws from ChaCha8 keyed by (seed, i) at its token position.
     pub seed: u64,
-    /// The stage that asks, or what else does: an adapter may be for some of them alone.
+    /// The stage that asks, or what else does: an adapter may be for some of them alone. Empty
+    /// where it has part in any case.
     pub stage: &'static str,
 }
 

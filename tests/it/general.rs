@@ -9,7 +9,7 @@ use crate::server::{Script, Server};
 
 /// A server that gives these answers in turn.
 fn server(answers: Vec<&'static str>) -> Server {
-    Server::start(Script { file: "", function: "", line: "", edits: answers })
+    Server::start(Script { file: "", function: "", line: "", edits: answers, tests: Vec::new() })
 }
 
 /// Runs a command that must end with `code`, and reads the JSON that it prints.

@@ -159,8 +159,9 @@ impl Generate for LocalEngine {
                 None => None,
             };
             let task = Task::Generate { sampling, seed: request.seed, constraint };
+            let is_for = |name: &String| request.stage.is_empty() || name == request.stage;
             let stages = self.adapted_stages.as_ref();
-            let adapted = stages.is_none_or(|names| names.iter().any(|name| name == request.stage));
+            let adapted = stages.is_none_or(|names| names.iter().any(is_for));
             match self.run(prompt, adapted, task, events).await? {
                 Reply::Completed(completions) => completions,
                 _ => bail!("the local engine answered something else"),

@@ -48,5 +48,5 @@ fn request(prompt: Prompt, sampling: (usize, f64, f64), max_tokens: usize, seed:
         stop: Vec::new(),
         variety: Variety::Independent,
     };
-    Request { prompt, sampling, grammar: None, seed }
+    Request { prompt, sampling, grammar: None, seed, stage: "" }
 }
