@@ -31,12 +31,11 @@ fn unpickle(pickle: &[u8]) -> anyhow::Result<String> {
     let mut text = None;
     loop {
         match take(&mut rest, 1)?[0] {
-            // PROTO and a protocol's number, FRAME and a length.
-            0x80 => drop(take(&mut rest, 1)?),
-            0x95 => drop(take(&mut rest, 8)?),
-            // BINPUT, LONG_BINPUT, MEMOIZE: keep it for later, which never comes.
-            b'q' => drop(take(&mut rest, 1)?),
+            // PROTO and a protocol's number; BINPUT, LONG_BINPUT and MEMOIZE, which keep it for a
+            // later that never comes; FRAME and a length.
+            0x80 | b'q' => drop(take(&mut rest, 1)?),
             b'r' => drop(take(&mut rest, 4)?),
+            0x95 => drop(take(&mut rest, 8)?),
             0x94 => {}
             // SHORT_BINUNICODE, BINUNICODE and BINUNICODE8: a length and a text.
             code @ (0x8c | b'X' | 0x8d) => {

@@ -50,6 +50,7 @@ impl Value {
     }
 
     /// A value as the runner writes it, which marks what JSON has no words for.
+    #[must_use]
     pub fn unmark(self) -> Self {
         match self {
             Self::List(items) => Self::List(items.into_iter().map(Self::unmark).collect()),

@@ -124,6 +124,7 @@ mod tests {
     const FUNCTION: &str =
         "def area(w, h):\n    if w < 0 or h < 0:\n        raise ValueError(w)\n    return w * h\n";
 
+    #[expect(clippy::unreadable_literal, reason = "as the reference prints them")]
     const CASES: &[(&str, &str, f64)] = &[
         (FUNCTION, FUNCTION, 1.0),
         (
