@@ -11,7 +11,8 @@
 #
 # The official data files are releases of evalplus/repoqa_release and
 # livecodebench/code_generation_lite; where REPOQA_DATA or LIVECODEBENCH_DATA names one, it is read
-# in place of the one that is made here.
+# in place of the one that is made here. CHECK_TASKS (20) is how many tasks of each a small model is
+# asked, CHECK_SECONDS (6) how long a program may take for a test: more on a busy machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1 sources=$2 repos=$(realpath "$3")

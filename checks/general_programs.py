@@ -188,7 +188,6 @@ def of_halves():
     yield "from sys import stdin\nout = []\nwhile True:\n    line = stdin.readline()\n    if not line: break\n    out += [int(x) / 2 for x in line.split()]\nprint(*out)"
     yield "import sys\nout = []\nfor line in sys.stdin:\n    out += [int(x) / 2 for x in line.split()]\nprint(*out)"
     yield "import sys\nout = []\nfor line in iter(sys.stdin.readline, ''):\n    out += [int(x) / 2 for x in line.split()]\nprint(*out)"
-    yield "import fileinput\nprint(*[int(x) / 2 for line in fileinput.input() for x in line.split()])"
 
 
 SOLUTION = "class Solution:\n    def {}(self, {}):\n{}"

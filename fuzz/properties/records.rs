@@ -1,11 +1,15 @@
-//! Records of a benchmark, as lines and as a list.
+//! Records of a benchmark, as lines and as a list; and what another one hides and expects.
 
 use serde_json::{Value, json};
+use sorft::general::livecodebench::decimal::equal_numbers;
+use sorft::general::livecodebench::hidden::unpickle;
+use sorft::general::livecodebench::value::Value as Returned;
 use sorft::instance::Instance;
 use sorft::instance::dataset::parse_dataset;
 
 /// What is accepted is the same when it is written again, one a line or as one list.
 pub(crate) fn check(data: &[u8]) {
+    check_tests(data);
     let Ok(dataset) = parse_dataset(&String::from_utf8_lossy(data)) else { return };
     for problem in &dataset.problems {
         assert!(!problem.place.is_empty() && !problem.why.is_empty());
@@ -25,6 +29,16 @@ pub(crate) fn check(data: &[u8]) {
         assert_eq!(again.problems, []);
         assert_eq!(again.instances, dataset.instances);
     }
+}
+
+/// A pickled text, an expected value and expected numbers are read or refused without harm.
+fn check_tests(data: &[u8]) {
+    if let Ok(text) = unpickle(data) {
+        assert!(text.len() < data.len());
+    }
+    let text = String::from_utf8_lossy(data);
+    drop(Returned::parse(&text));
+    assert_eq!(equal_numbers(&text, "1 2"), equal_numbers("1 2", &text));
 }
 
 fn record_of(instance: &Instance) -> Value {

@@ -26,7 +26,7 @@ pub fn reveal(hidden: &str) -> anyhow::Result<String> {
 }
 
 /// The text that a pickle of one text holds, protocols 1 to 5.
-fn unpickle(pickle: &[u8]) -> anyhow::Result<String> {
+pub fn unpickle(pickle: &[u8]) -> anyhow::Result<String> {
     let mut rest = pickle;
     let mut text = None;
     loop {

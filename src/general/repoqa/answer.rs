@@ -1,5 +1,6 @@
 //! The function in an answer: of the first fenced block that holds one, or what comes nearest.
 
+use std::cmp::Reverse;
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, anyhow};
@@ -90,7 +91,10 @@ impl Reader {
         for found in FENCED.captures_iter(answer) {
             let block = found.get(1).map_or("", |block| block.as_str());
             first = first.or(Some(block));
-            if let Some((start, end)) = self.captures(&self.functions, block)?.into_iter().min() {
+            let functions = self.captures(&self.functions, block)?;
+            if let Some((start, end)) =
+                functions.into_iter().min_by_key(|(start, end)| (*start, Reverse(*end)))
+            {
                 return Ok(&block[start..end]);
             }
         }
