@@ -7,6 +7,7 @@ pub mod answer;
 pub mod budget;
 pub mod edit;
 pub mod episode;
+pub mod episodes;
 pub mod file;
 #[cfg(test)]
 mod fixture;

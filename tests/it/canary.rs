@@ -18,7 +18,8 @@ use sorft::prompt::template::Templates;
 use sorft::repo::path::RepoPath;
 use sorft::repo::snapshot::{FileKind, MAX_FILE_BYTES, Snapshot, SnapshotOptions};
 use sorft::stage::Context;
-use sorft::stage::episode::{Expect, Truth, episodes};
+use sorft::stage::episode::{Expect, Truth};
+use sorft::stage::episodes::episodes;
 use sorft::stage::gold::{Gold, GoldFiles};
 use sorft::stage::profile::Profile;
 

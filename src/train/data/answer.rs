@@ -185,7 +185,8 @@ mod tests {
     use crate::repo::fixture::snapshot;
     use crate::repo::snapshot::FileKind;
     use crate::stage::Context;
-    use crate::stage::episode::{Expect as Expected, Truth, episodes};
+    use crate::stage::episode::{Expect as Expected, Truth};
+    use crate::stage::episodes::episodes;
     use crate::stage::gold::GoldFiles;
     use crate::stage::profile::Profile;
     use crate::train::data::training_stages;

@@ -8,7 +8,7 @@ use crate::index::language::of_path;
 use crate::repo::path::RepoPath;
 use crate::run::seed::{call_seed, sample_generator};
 use crate::stage::Context;
-use crate::stage::episode::Inputs;
+use crate::stage::episodes::Inputs;
 use crate::stage::function::symbol::SymbolId;
 use crate::stage::gold::Gold;
 use crate::stage::profile::Stages;

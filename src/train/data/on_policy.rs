@@ -6,7 +6,8 @@ use anyhow::Context as _;
 
 use crate::search_replace::fence::Ended;
 use crate::stage::StageKind;
-use crate::stage::episode::{Episode, Inputs};
+use crate::stage::episode::Episode;
+use crate::stage::episodes::Inputs;
 use crate::train::data::row::EpisodeRow;
 use crate::train::scored::ScoredRow;
 
@@ -45,7 +46,7 @@ impl OnPolicy {
             *n += 1;
             let first = answer.samples.first().filter(|sample| sample.rejection.is_none());
             if let Some(sample) = first {
-                let named = episode.pass_on(&sample.completion, Ended::ByItself, inputs);
+                let named = inputs.take(episode, &sample.completion, Ended::ByItself);
                 *n_used += usize::from(named.is_ok());
             }
         }
