@@ -127,7 +127,10 @@ impl Problems {
                 offset += length;
             }
         }
-        ensure!(!by_id.is_empty(), "the data files hold no problem");
+        ensure!(
+            !by_id.is_empty(),
+            "the data files hold no problem\nhint: wanted are its JSON lines, a problem each, such as `test.jsonl`"
+        );
         let fingerprint = render_hex(&hash.finalize());
         Ok(Self { problems: by_id.into_values().collect(), repeated, fingerprint })
     }

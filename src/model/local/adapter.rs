@@ -23,6 +23,7 @@ pub const SORFT_FILE: &str = "sorft.json";
 
 /// The content of [`SORFT_FILE`].
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SorftConfig {
     /// The stages that it is for; absent: all. The others run without it.
     stages: Option<Vec<String>>,
@@ -180,8 +181,9 @@ impl AdapterSource {
     /// Its `sorft.json` cannot be read.
     pub fn stages(&self) -> anyhow::Result<Option<Vec<String>>> {
         let Some(bytes) = self.sorft_file()? else { return Ok(None) };
-        let config: SorftConfig = serde_json::from_slice(&bytes)
-            .with_context(|| format!("reading `{SORFT_FILE}` of the adapter `{self}`"))?;
+        let config: SorftConfig = serde_json::from_slice(&bytes).with_context(|| {
+            format!("`{SORFT_FILE}` of the adapter `{self}`: wanted such as {{ \"stages\": [\"file\"] }}")
+        })?;
         Ok(config.stages)
     }
 
@@ -342,4 +344,25 @@ fn numbers(name: &str, view: &TensorView<'_>) -> anyhow::Result<Vec<f32>> {
         "its tensor `{name}` has numbers without a value"
     );
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_may_say_which_stages_its_adapter_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = AdapterSource::from(folder.path());
+        assert_eq!(source.stages().unwrap(), None);
+        let told = |text: &str| {
+            fs::write(folder.path().join(SORFT_FILE), text).unwrap();
+            source.stages().map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(told(r#"{ "stages": ["file"] }"#).unwrap(), Some(vec!["file".to_owned()]));
+        for text in [r#"{ "stage": ["file"] }"#, "{", "[]"] {
+            let message = told(text).unwrap_err();
+            assert!(message.contains("wanted such as { \"stages\""), "{message}");
+        }
+    }
 }
