@@ -10,11 +10,10 @@ import os
 import pathlib
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import general_livecodebench
 import general_repoqa
+from answering import Server
 
 
 class Sorft:
@@ -39,39 +38,9 @@ class Sorft:
         return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-class Server:
-    """Speaks the OpenAI protocol, answers always the same, and keeps what it was asked."""
-
-    def __init__(self, text):
-        asked = self.asked = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def reply(self, value):
-                body = json.dumps(value).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self):
-                model = {"id": "constant", "object": "model", "max_model_len": 1 << 17}
-                self.reply({"object": "list", "data": [model]})
-
-            def do_POST(self):
-                length = int(self.headers["Content-Length"])
-                asked.append(json.loads(self.rfile.read(length)))
-                message = {"role": "assistant", "content": text}
-                choice = {"index": 0, "message": message, "finish_reason": "stop"}
-                usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-                self.reply({"model": "constant", "choices": [choice], "usage": usage})
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+def constant(text):
+    """A server that always answers the same."""
+    return Server(lambda _: [text])
 
 
 def main():
@@ -82,8 +51,8 @@ def main():
     # Its modules read files from where it stands.
     os.chdir(reference)
     sys.path.insert(0, reference)
-    lines = general_repoqa.check(sorft, Server, pathlib.Path(repos), fixtures)
-    lines += general_livecodebench.check(sorft, Server)
+    lines = general_repoqa.check(sorft, constant, pathlib.Path(repos), fixtures)
+    lines += general_livecodebench.check(sorft, constant)
     print()
     for is_equal, line in lines:
         print(f"{'equal  ' if is_equal else 'DIFFERS'}  {line}")

@@ -9,15 +9,14 @@ makes that test pass, and the patch must not hold the test; with the model every
 with exit code 0 or 1. The environments are those of recipes/swe-bench-dev.yaml, made in OUT.
 """
 
-import http.server
 import json
 import pathlib
 import re
 import subprocess
 import sys
-import threading
 import time
 
+from answering import Server
 from dev_instances import repository
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -96,44 +95,20 @@ CASES = {
 
 
 def serve(case):
-    """A server that gives the case's answers in turn; its address."""
+    """A server that gives the case's answers in turn."""
     tests = [case.wrong[0], case.right, case.wrong[1]]
     edits = [case.edit(case.useless), case.edit(case.gold)]
     count = {"tests": 0, "edits": 0}
 
-    class Answers(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
+    def answers(body):
+        asks_test = "Write a new test file" in body["messages"][-1]["content"]
+        kind, texts = ("tests", tests) if asks_test else ("edits", edits)
+        for _ in range(body.get("n") or 1):
+            text = texts[count[kind] % len(texts)]
+            count[kind] += 1
+            yield f"```python\n{text}```\n" if asks_test else text
 
-        def say(self, value):
-            body = json.dumps(value).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_GET(self):
-            self.say({"object": "list", "data": [{"id": "strong", "object": "model"}]})
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asks_test = "Write a new test file" in body["messages"][-1]["content"]
-            texts = []
-            for _ in range(body.get("n") or 1):
-                kind, answers = ("tests", tests) if asks_test else ("edits", edits)
-                text = answers[count[kind] % len(answers)]
-                texts.append(f"```python\n{text}```\n" if asks_test else text)
-                count[kind] += 1
-            self.say({"id": "1", "object": "chat.completion", "model": "strong",
-                      "choices": [{"index": at, "finish_reason": "stop",
-                                   "message": {"role": "assistant", "content": text}}
-                                  for at, text in enumerate(texts)],
-                      "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}"
+    return Server(answers, "strong")
 
 
 def environment(out, python, packages):
@@ -196,10 +171,10 @@ def main():
         source = [repository(repos, row["repo"]), "--at", row["base_commit"], "--issue", str(issue)]
         work.append((name, case, source, f"env PYTHONPATH={case.search} {python} -m pytest -q -p no:cacheprovider"))
     for name, case, source, test in work:
-        server, url = serve(case)
-        flags = ["--endpoint", url, "--effort", "quick", "--in", f"{case.path}:{case.lines}"]
+        server = serve(case)
+        flags = ["--endpoint", server.url, "--effort", "quick", "--in", f"{case.path}:{case.lines}"]
         result = fix(sorft, name, source, test, flags)
-        server.shutdown()
+        server.close()
         tell(f"{name}, strong answer", *result)
         check_strong(name, case, result[0])
     for name, _, source, test in work if with_model else []:
