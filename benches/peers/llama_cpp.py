@@ -33,19 +33,19 @@ def run(command, **options):
     return done.stdout
 
 
-def build(folder):
-    """Builds llama.cpp's programs in `folder`, where that has not been done."""
+def build(folder, wanted=("llama-bench", "llama-batched-bench", "llama-quantize")):
+    """Builds programs of llama.cpp in `folder`, where that has not been done."""
     programs = folder / "build" / "bin"
-    wanted = ["llama-bench", "llama-batched-bench", "llama-quantize"]
     if all((programs / name).exists() for name in wanted):
         return programs
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip"]
-    run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", folder, PACKAGE],
-        env={**os.environ, "CMAKE_GENERATOR": "Unix Makefiles"})
-    (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
-    with tarfile.open(archive) as sources:
-        sources.extractall(folder, filter="data")
+    if not list(folder.glob("llama_cpp_python-*/vendor")):
+        run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", folder, PACKAGE],
+            env={**os.environ, "CMAKE_GENERATOR": "Unix Makefiles"})
+        (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
+        with tarfile.open(archive) as sources:
+            sources.extractall(folder, filter="data")
     run([*pip, "install", "--target", folder / "cmake", "cmake"])
     cmake = [sys.executable, "-m", "cmake"]
     environment = {**os.environ, "PYTHONPATH": str(folder / "cmake")}

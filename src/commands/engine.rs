@@ -21,6 +21,7 @@ use crate::model::local::adapter::{AdapterSource, SORFT_FILE};
 use crate::model::local::engine::LocalEngine;
 use crate::model::local::gpu::choice::DeviceChoice;
 use crate::model::local::load::LocalOptions;
+use crate::model::local::speed_up::SpeedUp;
 use crate::model::remote::endpoint::{ApiKey, Endpoint};
 use crate::model::remote::{RemoteEngine, RemoteOptions};
 use crate::model::scripted::ScriptedEngine;
@@ -67,6 +68,16 @@ pub struct CpuArgs {
     /// this processor]; the results are the same
     #[arg(long, env = "SORFT_ISA", value_name = "ISA", help_heading = "Model", hide = true)]
     pub isa: Option<Isa>,
+    /// What to leave out to see what it brings: `prefixes`, `batching`, `forced-text`, `guesses`
+    #[arg(
+        long,
+        env = "SORFT_WITHOUT",
+        value_name = "PART",
+        value_delimiter = ',',
+        help_heading = "Model",
+        hide = true
+    )]
+    pub without: Vec<SpeedUp>,
 }
 
 impl CpuArgs {
@@ -84,6 +95,7 @@ impl CpuArgs {
             name: Some(name),
             n_threads: self.threads.map(|n| n as usize),
             isa: self.isa,
+            without: self.without.clone(),
             device,
             ..LocalOptions::default()
         })

@@ -139,6 +139,10 @@ pub fn fix(args: &FixArgs, quiet: bool) -> anyhow::Result<Outcome> {
         "`--reproduce` needs a test command, which says how a test is run\n\
          hint: name it with `--test`; `sorft doctor` proposes some"
     );
+    ensure!(
+        wants_reproduction || !args.test.with_reproduction,
+        "`--with-reproduction` adds the test that `--reproduce` asks for, which was not given"
+    );
     let given = match (args.issue.is_given(), test) {
         (false, Some(_)) => None,
         // Without an issue, this says what an issue can be.

@@ -17,6 +17,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -38,7 +39,7 @@ pub struct CacheOptions {
     pub folder: PathBuf,
     /// A name of the repository that stays the same between runs.
     pub repository: String,
-    /// The bytes that all repositories together may take; the one used longest ago goes first.
+    /// The bytes that all repositories together may take; the one written longest ago goes first.
     pub max_bytes: u64,
 }
 
@@ -213,17 +214,19 @@ fn drop_oldest(all: &Path, kept: &Path, max_bytes: u64) -> anyhow::Result<()> {
     let mut total = 0;
     for entry in std::fs::read_dir(all).with_context(|| format!("reading `{}`", all.display()))? {
         let path = entry?.path();
-        let (mut bytes, mut used) = (0, SystemTime::UNIX_EPOCH);
+        // The names of segments begin with the time when they were written, and are finer than a
+        // file system's clock, which moves in steps of milliseconds.
+        let (mut bytes, mut newest) = (0, OsString::new());
         for value in std::fs::read_dir(&path).into_iter().flatten().flatten() {
             for segment in std::fs::read_dir(value.path()).into_iter().flatten().flatten() {
                 let Ok(metadata) = segment.metadata() else { continue };
                 bytes += metadata.len();
-                used = used.max(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+                newest = newest.max(segment.file_name());
             }
         }
         total += bytes;
         if path != kept {
-            repositories.push((used, path, bytes));
+            repositories.push((newest, path, bytes));
         }
     }
     repositories.sort_unstable();
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_used_longest_ago_makes_room() {
+    fn the_repository_written_longest_ago_makes_room() {
         let folder = tempfile::tempdir().unwrap();
         let open = |name: &str| BlobCache::open(Some(&options(folder.path(), name)), "texts");
         for name in ["first", "second", "third"] {

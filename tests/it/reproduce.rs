@@ -287,5 +287,7 @@ fn a_reproduction_without_a_way_to_run_it_is_refused_before_any_work() {
     check_said(&output, 2, &["`--reproduce` needs a test command", "sorft doctor"]);
     let output = fix(&machine, &server, &["--reproduce", "--test", "python3 -m unittest; false"]);
     check_said(&output, 2, &["needs a test command that can run one file", "plain command"]);
+    let output = fix(&machine, &server, &["--with-reproduction"]);
+    check_said(&output, 2, &["`--with-reproduction` adds the test that `--reproduce` asks for"]);
     assert_eq!(server.n_calls(), 0);
 }

@@ -66,6 +66,8 @@ pub struct Constraint {
     /// Tokens spent in each free text that the sample stands in.
     spent: BTreeMap<StepId, u32>,
     is_ended: bool,
+    /// Whether the model spells even what the grammar dictates.
+    is_unforced: bool,
 }
 
 impl Constraint {
@@ -79,7 +81,14 @@ impl Constraint {
             return Err(GrammarError::TooFewTokens { wanted, found: max_tokens });
         }
         let (compiled, spent) = (Arc::clone(compiled), BTreeMap::new());
-        Ok(Self { compiled, state, remaining: max_tokens, spent, is_ended: false })
+        let (is_ended, is_unforced) = (false, false);
+        Ok(Self { compiled, state, remaining: max_tokens, spent, is_ended, is_unforced })
+    }
+
+    /// The same, with [`Constraint::forced`] always empty.
+    #[must_use]
+    pub fn unforced(self) -> Self {
+        Self { is_unforced: true, ..self }
     }
 
     /// The tokens that may come next. Never empty before the end: where the completion may end,
@@ -129,7 +138,7 @@ impl Constraint {
     ///
     /// A token at the end that the model might have written longer is left to the model.
     pub fn forced(&mut self, encode: &dyn Fn(&str) -> Vec<u32>) -> Vec<u32> {
-        if self.is_ended {
+        if self.is_ended || self.is_unforced {
             return Vec::new();
         }
         let trie = &self.compiled.trie;

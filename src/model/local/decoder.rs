@@ -204,6 +204,7 @@ impl<O: Ops> Decoder<O> {
                 up_proj: linear(&name("ffn_up"), ffn, hidden)?,
                 down_proj: linear(&name("ffn_down"), hidden, ffn)?,
             });
+            weights.forget_read();
         }
         let embedding = linear("token_embd", config.n_vocab, hidden)?;
         let norm = vector("output_norm.weight", hidden)?;
@@ -211,6 +212,7 @@ impl<O: Ops> Decoder<O> {
             Some(_) => Some(linear("output", config.n_vocab, hidden)?),
             None => None,
         };
+        weights.forget_read();
         let mut decoder = Self { config, ops, embedding, layers, norm, output };
         if let Some(adapter) = adapter {
             decoder.adapt(adapter)?;

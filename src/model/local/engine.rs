@@ -30,6 +30,8 @@ pub struct LocalEngine {
     pub(super) trie: Arc<TokenTrie>,
     /// What the adapter is for; `None`: all.
     pub(super) adapted_stages: Option<Vec<String>>,
+    /// Whether what a grammar dictates is not left to the model.
+    pub(super) forces_text: bool,
     pub(super) jobs: Sender<Job>,
 }
 
@@ -154,7 +156,8 @@ impl Generate for LocalEngine {
                 Some(grammar) => {
                     let compiled = Compiled::new(grammar, Arc::clone(&self.trie))
                         .context("cannot use the grammar of the answer")?;
-                    Some(Constraint::new(&compiled, sampling.max_tokens)?)
+                    let constraint = Constraint::new(&compiled, sampling.max_tokens)?;
+                    Some(if self.forces_text { constraint } else { constraint.unforced() })
                 }
                 None => None,
             };

@@ -25,6 +25,7 @@ use crate::model::local::gpu::Gpu;
 use crate::model::local::gpu::choice::{Chosen, DeviceChoice};
 use crate::model::local::safetensors::SafetensorsFiles;
 use crate::model::local::scheduler::{Limits, Scheduler};
+use crate::model::local::speed_up::SpeedUp;
 use crate::model::local::tokenizer::Tokenizer;
 use crate::model::local::weights::Weights;
 use crate::model::token_trie::TokenTrie;
@@ -44,6 +45,8 @@ pub struct LocalOptions {
     pub isa: Option<Isa>,
     pub adapter: Option<AdapterSource>,
     pub device: DeviceChoice,
+    /// What is left out, to see what it brings.
+    pub without: Vec<SpeedUp>,
 }
 
 impl Default for LocalOptions {
@@ -56,6 +59,7 @@ impl Default for LocalOptions {
             isa: None,
             adapter: None,
             device: DeviceChoice::Cpu,
+            without: Vec::new(),
         }
     }
 }
@@ -143,16 +147,23 @@ impl LocalEngine {
 
     fn over<O: Ops>(loaded: Loaded<O>, options: &LocalOptions) -> anyhow::Result<Self> {
         let Loaded { info, decoder, tokenizer, template, .. } = loaded;
+        let unless = |part: SpeedUp, limit, other| match options.without.contains(&part) {
+            true => other,
+            false => limit,
+        };
         let limits = Limits {
             prefill_rows: PREFILL_ROWS,
-            max_samples: 64,
-            max_prefix_bytes: options.max_prefix_bytes,
+            max_samples: unless(SpeedUp::Batching, 64, 1),
+            max_guessing_rows: unless(SpeedUp::Guesses, 16, 0),
+            max_prefix_bytes: unless(SpeedUp::Prefixes, options.max_prefix_bytes, 0),
         };
+        let forces_text = !options.without.contains(&SpeedUp::ForcedText);
         let scheduler = Scheduler::new(decoder, Arc::clone(&tokenizer), limits);
         let trie = Arc::new(TokenTrie::new(tokenizer.vocabulary()));
         let adapted_stages = options.adapter.as_ref().map(AdapterSource::stages).transpose()?;
         let adapted_stages = adapted_stages.flatten();
-        Ok(Self { info, tokenizer, template, trie, adapted_stages, jobs: start(scheduler)? })
+        let jobs = start(scheduler)?;
+        Ok(Self { info, tokenizer, template, trie, adapted_stages, forces_text, jobs })
     }
 }
 

@@ -7,16 +7,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::model::local::gguf::Encoding;
+use crate::model::local::mapped_file::MappedFile;
 use crate::model::local::weights::StoredTensor;
 
 /// The mapped safetensors files of one model.
 pub struct SafetensorsFiles {
-    maps: Vec<Mmap>,
+    maps: Vec<MappedFile>,
     tensors: BTreeMap<String, Placed>,
 }
 
@@ -40,7 +40,7 @@ impl SafetensorsFiles {
     }
 
     fn add(&mut self, path: &Path) -> anyhow::Result<()> {
-        let map = map(&File::open(path)?)?;
+        let map = MappedFile::new(&File::open(path)?)?;
         let (header_len, header) = SafeTensors::read_metadata(&map)?;
         let map_idx = self.maps.len();
         let infos: BTreeMap<_, _> = header.tensors().into_iter().collect();
@@ -65,6 +65,11 @@ impl SafetensorsFiles {
         }
         self.maps.push(map);
         Ok(())
+    }
+
+    /// Gives back the memory that tensors read so far take.
+    pub fn forget_read(&self) {
+        self.maps.iter().for_each(MappedFile::forget_read);
     }
 
     pub fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
@@ -109,11 +114,4 @@ fn list_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         );
     }
     Ok(names.iter().map(|name| folder.join(name)).collect())
-}
-
-#[expect(unsafe_code, reason = "mapping a file is unsafe, and reading it would double the memory")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is only read, as plain numbers; a file changed meanwhile by another process
-    // yields wrong numbers or ends this process by a signal, but breaks no memory.
-    unsafe { Mmap::map(file) }
 }

@@ -91,6 +91,15 @@ impl Sample {
         Ok((sample, next))
     }
 
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens that it may still take.
+    pub fn n_left(&self) -> usize {
+        self.max_tokens.saturating_sub(self.usage.completion_tokens)
+    }
+
     /// Whether others may leave it.
     pub fn has_forks(&self) -> bool {
         self.forks.is_some()

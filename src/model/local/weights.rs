@@ -41,6 +41,14 @@ const LAYER_NAMES: &[(&str, &str)] = &[
 ];
 
 impl Weights {
+    /// Gives back the memory that tensors read so far take; they can be read again.
+    pub fn forget_read(&self) {
+        match self {
+            Self::Gguf(gguf) => gguf.forget_read(),
+            Self::Safetensors(files) => files.forget_read(),
+        }
+    }
+
     /// The tensor of that GGUF name, if the model has it.
     pub fn find(&self, name: &str) -> Option<StoredTensor<'_>> {
         match self {

@@ -3,6 +3,8 @@
 
 mod running;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct Limits {
     pub prefill_rows: usize,
     /// Samples that grow at the same time.
     pub max_samples: usize,
+    /// Rows of a step up to which next tokens are guessed; beyond, rows are no longer nearly free.
+    pub max_guessing_rows: usize,
     /// Bytes of keys and values kept from prompts.
     pub max_prefix_bytes: usize,
 }

@@ -73,11 +73,19 @@ impl<O: Ops> Running<O> {
                 }
             }
             State::Samples(samples) => {
-                for slot in &mut samples.slots {
+                let mut growing: Vec<&mut Slot<O>> = samples.growing(limits).collect();
+                let n_pending: usize = growing.iter().map(|slot| slot.pending.len()).sum();
+                let n_free = limits.max_guessing_rows.saturating_sub(ids.len() + n_pending);
+                let room = n_free.checked_div(growing.len()).unwrap_or(0);
+                for slot in &mut growing {
+                    slot.guess(&self.job.prompt, room);
+                }
+                for slot in growing {
                     let Some(sequence) = &mut slot.sequence else { continue };
-                    ids.extend(&slot.pending);
-                    sequences.push(sequence.rows(slot.n_seen, slot.pending.len()));
-                    wanted.push(ids.len() - 1);
+                    let n_rows = slot.pending.len() + slot.guesses.len();
+                    ids.extend(slot.pending.iter().chain(&slot.guesses));
+                    sequences.push(sequence.rows(slot.n_seen, n_rows));
+                    wanted.extend(ids.len() - slot.guesses.len() - 1..ids.len());
                 }
             }
             State::Scores(scorings) => {
@@ -118,9 +126,9 @@ impl<O: Ops> Running<O> {
             }
             State::Samples(samples) => {
                 let mut tasks = Vec::with_capacity(samples.slots.len());
-                for slot in samples.slots.iter_mut().filter(|slot| slot.sequence.is_some()) {
-                    slot.n_seen += slot.pending.len();
-                    tasks.push((slot, rows.next().context(MISSING)?));
+                for slot in samples.growing(&fixed.limits) {
+                    let n_rows = 1 + slot.guesses.len();
+                    tasks.push((slot, rows.by_ref().take(n_rows).collect()));
                 }
                 draw_all(tasks, fixed, &self.job)?;
             }
@@ -171,11 +179,10 @@ impl<O: Ops> Running<O> {
                     let which = ((*seed, idx), ops.isa());
                     let mut sample = Sample::new(sampling, which, constraint.clone(), usage);
                     sample.open(&self.opening, &fixed.tokenizer)?;
-                    let sequence = Some(branch()?);
-                    let (pending, path) = (Vec::new(), Vec::new());
-                    slots.push(Slot { sample, sequence, path, n_seen: tokens.len(), pending });
+                    slots.push(Slot::new(sample, Some(branch()?), tokens.len(), Vec::new()));
                 }
-                draw_all(slots.iter_mut().map(|slot| (slot, logits)).collect(), fixed, &self.job)?;
+                let tasks = slots.iter_mut().map(|slot| (slot, vec![logits]));
+                draw_all(tasks.collect(), fixed, &self.job)?;
                 State::Samples(Samples { slots, forks: Forks::default() })
             }
             Task::Score { continuations } => {
@@ -228,7 +235,7 @@ impl<O: Ops> Running<O> {
                 true => None,
                 false => Some(Sequence::branch(fixed.decoder.ops(), &left.path, n_seen)?),
             };
-            slots.push(Slot { sample, sequence, path: Vec::new(), n_seen, pending });
+            slots.push(Slot::new(sample, sequence, n_seen, pending));
         }
         Ok(())
     }
@@ -263,15 +270,23 @@ impl<O: Ops> Running<O> {
     }
 }
 
-/// Draws the next token of several samples, each from its own logits.
+impl<O: Ops> Samples<O> {
+    /// The samples that grow in this step.
+    fn growing(&mut self, limits: &Limits) -> impl Iterator<Item = &mut Slot<O>> {
+        let growing = self.slots.iter_mut().filter(|slot| slot.sequence.is_some());
+        growing.take(limits.max_samples)
+    }
+}
+
+/// Draws the next tokens of several samples, each from its own logits.
 fn draw_all<O: Ops>(
-    tasks: Vec<(&mut Slot<O>, &[f32])>,
+    tasks: Vec<(&mut Slot<O>, Vec<&[f32]>)>,
     fixed: &Fixed<O>,
     job: &Job,
 ) -> anyhow::Result<()> {
     let failed = Mutex::new(None);
-    fixed.decoder.ops().for_each(tasks, |(slot, logits)| {
-        if let Err(error) = slot.draw(logits, &fixed.tokenizer, job) {
+    fixed.decoder.ops().for_each(tasks, |(slot, rows)| {
+        if let Err(error) = slot.draw(&rows, &fixed.tokenizer, job) {
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     });

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::model::kernels::Isa;
 use crate::model::local::decoder::{Ops, SequenceRows};
+use crate::model::local::draft::Drafting;
 use crate::model::local::sample::Sample;
 use crate::model::local::scheduler::Job;
 use crate::model::local::tokenizer::Tokenizer;
@@ -28,6 +29,9 @@ pub(super) struct Slot<O: Ops> {
     pub(super) n_seen: usize,
     /// Tokens it has yet to see.
     pub(super) pending: Vec<u32>,
+    /// Tokens that may follow these, to be seen in the same step.
+    pub(super) guesses: Vec<u32>,
+    drafting: Drafting,
 }
 
 /// A continuation that is judged.
@@ -64,14 +68,48 @@ impl<O: Ops> Sequence<O> {
 }
 
 impl<O: Ops> Slot<O> {
-    /// Draws the next token, and lets go of what is remembered where it was the last.
+    /// A sample of which the network has seen `n_seen` tokens, with its prompt's.
+    pub(super) fn new(
+        sample: Sample,
+        sequence: Option<Sequence<O>>,
+        n_seen: usize,
+        pending: Vec<u32>,
+    ) -> Self {
+        let (path, guesses, drafting) = (Vec::new(), Vec::new(), Drafting::default());
+        Self { sample, sequence, path, n_seen, pending, guesses, drafting }
+    }
+
+    /// Guesses at most `room` tokens after the pending ones.
+    pub(super) fn guess(&mut self, prompt: &[u32], room: usize) {
+        let room = room.min(self.sample.n_left());
+        self.guesses = self.drafting.guess(prompt, self.sample.tokens(), room);
+    }
+
+    /// Draws the next token from the first of `rows`, the logits after the pending tokens, and
+    /// goes on as long as what is drawn was guessed: the further rows are the logits after each
+    /// guess. Lets go of what is remembered where the last token was drawn.
     pub(super) fn draw(
         &mut self,
-        logits: &[f32],
+        rows: &[&[f32]],
         tokenizer: &Tokenizer,
         job: &Job,
     ) -> anyhow::Result<()> {
-        self.pending = self.sample.grow(logits, tokenizer, |event| job.send(event))?;
+        self.n_seen += self.pending.len();
+        let guesses = std::mem::take(&mut self.guesses);
+        let mut n_right = 0;
+        loop {
+            let logits = rows.get(n_right).context("the network returned too few rows")?;
+            let next = self.sample.grow(logits, tokenizer, |event| job.send(event))?;
+            let pairs = next.iter().zip(&guesses[n_right..]);
+            let n_same = pairs.take_while(|(token, guess)| token == guess).count();
+            n_right += n_same;
+            if next.is_empty() || n_same < next.len() {
+                self.pending = next[n_same..].to_vec();
+                break;
+            }
+        }
+        self.n_seen += n_right;
+        self.drafting.learn(guesses.len(), n_right);
         if self.pending.is_empty()
             && let Some(sequence) = self.sequence.take()
             && self.sample.has_forks()
