@@ -6,16 +6,15 @@ llama.cpp's server is built from the sources inside the Python package `llama-cp
 DIR. For each SWE-bench record named by ID, `sorft fix --effort normal --no-adapter` runs on its
 base commit in REPOS (folders `owner+name/repo`, `owner__name` or `owner/name`); then the server,
 with the same GGUF file, its prompt cache on and as many slots as there are samples of a prompt,
-gets the run's prompts in the run's order. A sample is as long there as it was here, text that our
-grammar forced included. The server is asked of one prompt after the other, the samples of a prompt
-all at once, behind one that computes the prompt for all.
+gets the run's prompts in the run's order, all samples of a prompt in one request (`n_cmpl`), so that
+it computes the prompt once for them. Together they have as many tokens there as here, text that our
+grammar forced included.
 
 Then sorft runs again with one of its speed-ups left out at a time (`--without`, `--isa`).
 The result is Markdown on stdout.
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -66,7 +65,7 @@ def fix(arguments, record, options, folder):
 
 
 def calls(rows):
-    """(messages, temperatures and lengths of the samples) of each call, in order."""
+    """Messages and the lengths of the samples of each call, in order."""
     by_request = {}
     for row in rows:
         call = by_request.setdefault(row["request"], {"stage": row["stage"], "lengths": []})
@@ -81,7 +80,7 @@ def ask(body):
         f"http://127.0.0.1:{PORT}/v1/chat/completions", json.dumps(body).encode(),
         {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=3600) as answer:
-        return json.load(answer)["usage"]["completion_tokens"]
+        return json.load(answer)
 
 
 def serve(programs, model, threads, n_slots, context):
@@ -103,20 +102,18 @@ def serve(programs, model, threads, n_slots, context):
 
 
 def peer_seconds(all_calls):
-    """Wall time of the calls, and the tokens that were made."""
-    n_tokens = 0
+    """Wall time of the calls."""
     began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        for call in all_calls:
-            bodies = [
-                {"messages": call["messages"], "max_tokens": length, "ignore_eos": True,
-                 "temperature": 0.8, "top_p": 0.95, "cache_prompt": True, "seed": seed}
-                for seed, length in enumerate(call["lengths"])
-            ]
-            # The first computes the prompt, and the others find it known.
-            n_tokens += ask({**bodies[0], "max_tokens": 1, "id_slot": 0}) if len(bodies) > 1 else 0
-            n_tokens += sum(pool.map(ask, bodies))
-    return time.monotonic() - began, n_tokens
+    for call in all_calls:
+        n_samples = len(call["lengths"])
+        answer = ask({
+            "messages": call["messages"], "n_cmpl": n_samples, "ignore_eos": True,
+            "max_tokens": round(sum(call["lengths"]) / n_samples),
+            "temperature": 0.8, "top_p": 0.95, "cache_prompt": True, "seed": 1,
+        })
+        if len(answer["choices"]) != n_samples:
+            sys.exit(f"asked for {n_samples} completions, got {len(answer['choices'])}")
+    return time.monotonic() - began
 
 
 def main():
@@ -147,7 +144,7 @@ def main():
         n_tokens = sum(sum(call["lengths"]) for call in all_calls)
         server = serve(programs, info["path"], arguments.threads, 10, 40_960)
         try:
-            peer, _ = peer_seconds(all_calls)
+            peer = peer_seconds(all_calls)
         finally:
             server.terminate()
             server.wait()

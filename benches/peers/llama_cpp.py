@@ -41,7 +41,7 @@ def build(folder, wanted=("llama-bench", "llama-batched-bench", "llama-quantize"
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip"]
     if not list(folder.glob("llama_cpp_python-*/vendor")):
-        run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", folder, PACKAGE],
+        run([*pip, "download", "--no-deps", "--no-binary", "llama-cpp-python", "-d", folder, PACKAGE],
             env={**os.environ, "CMAKE_GENERATOR": "Unix Makefiles"})
         (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
         with tarfile.open(archive) as sources:
