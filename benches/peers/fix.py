@@ -30,7 +30,6 @@ PORT = 18231
 PARTS = [
     ("all of it", []),
     ("without kernels for AVX-512 (AVX2)", ["--isa", "avx2"]),
-    ("without kernels for this processor (plain Rust)", ["--isa", "portable"]),
     ("without the store of prefixes", ["--without", "prefixes"]),
     ("without batching", ["--without", "batching"]),
     ("without forced text", ["--without", "forced-text"]),
