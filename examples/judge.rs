@@ -37,7 +37,11 @@ fn main() -> anyhow::Result<()> {
             _ => anyhow::bail!("a question has either `text` or `ids`"),
         };
         let logprobs = if question.score { judge.logprobs(&ids)? } else { Vec::new() };
-        let best = judge.greedy(&ids, question.greedy)?;
+        // Without tokens to go on with, nothing is computed: a text may be asked for its ids alone.
+        let best = match question.greedy {
+            0 => Vec::new(),
+            n_tokens => judge.greedy(&ids, n_tokens)?,
+        };
         let (tokens, leads): (Vec<u32>, Vec<f32>) =
             best.iter().map(|best| (best.token, best.lead)).unzip();
         let answer = serde_json::json!({
