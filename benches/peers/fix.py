@@ -4,11 +4,10 @@
 
 llama.cpp's server is built from the sources inside the Python package `llama-cpp-python`, once, in
 DIR. For each SWE-bench record named by ID, `sorft fix --effort normal --no-adapter` runs on its
-base commit in REPOS (folders `owner+name/repo`, `owner__name` or `owner/name`); then the server,
-with the same GGUF file, its prompt cache on and as many slots as there are samples of a prompt,
-gets the run's prompts in the run's order, all samples of a prompt in one request (`n_cmpl`), so that
-it computes the prompt once for them. Together they have as many tokens there as here, text that our
-grammar forced included.
+base commit in REPOS; then the server, with the same GGUF file, its prompt cache on and as many slots
+as there are samples of a prompt, gets the run's prompts in the run's order, all samples of a prompt
+in one request (`n_cmpl`), so that it computes the prompt once for them. Together they have as many
+tokens there as here, text that our grammar forced included.
 
 Then sorft runs again with one of its speed-ups left out at a time (`--without`, `--isa`).
 The result is Markdown on stdout.
@@ -26,6 +25,9 @@ import urllib.request
 
 import llama_cpp
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "checks"))
+from dev_instances import read_rows, repository
+
 PORT = 18231
 PARTS = [
     ("all of it", []),
@@ -37,37 +39,29 @@ PARTS = [
 ]
 
 
-def repository(repos, name):
-    owner, project = name.split("/")
-    for folder in (f"{owner}+{project}/repo", f"{owner}__{project}", f"{owner}/{project}"):
-        if (repos / folder).exists():
-            return repos / folder
-    sys.exit(f"no repository of {name} in {repos}")
-
-
 def fix(arguments, record, options, folder):
-    """Runs `sorft fix`; the seconds of its model calls, of the whole, and the trajectory."""
+    """Runs `sorft fix`: its seconds, loading the model included, and the rows of its trajectory."""
     issue = folder / "issue.md"
     issue.write_text(record["problem_statement"])
     run = folder / "run"
     command = [arguments.sorft, "--quiet", "fix", repository(arguments.repos, record["repo"]),
                "--at", record["base_commit"], "--issue", issue, "--effort", "normal",
-               "--no-adapter", "--model", arguments.model, "--run-dir", run, *options]
+               "--no-adapter", "--model", arguments.model, "--threads", arguments.threads,
+               "--run-dir", run, *options]
     began = time.monotonic()
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           check=False)
     seconds = time.monotonic() - began
     if done.returncode not in (0, 1):
         sys.exit(f"{command} failed:\n{done.stderr}")
-    rows = [json.loads(line) for line in (run / "trajectory.jsonl").read_text().splitlines()]
-    return seconds, rows
+    return seconds, read_rows(run / "trajectory.jsonl")
 
 
 def calls(rows):
     """Messages and the lengths of the samples of each call, in order."""
     by_request = {}
     for row in rows:
-        call = by_request.setdefault(row["request"], {"stage": row["stage"], "lengths": []})
+        call = by_request.setdefault(row["request"], {"lengths": []})
         if row.get("prompt"):
             call["messages"] = row["prompt"]["messages"]
         call["lengths"].append(row["usage"]["completion_tokens"])
@@ -126,13 +120,12 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-parts", action="store_true", help="leave nothing out")
     arguments = parser.parse_args()
-    records = {}
-    for line in arguments.dataset.read_text().splitlines():
-        record = json.loads(line)
-        records[record["instance_id"]] = record
+    records = {record["instance_id"]: record for record in read_rows(arguments.dataset)}
     programs = llama_cpp.build(arguments.build.resolve(), ["llama-server"])
     info = json.loads(llama_cpp.run([arguments.sorft, "model", "info", arguments.model,
                                      "--format", "json"]))
+    if not info["path"]:
+        sys.exit(f"{arguments.model} is not here: `sorft model pull {arguments.model}` gets it")
     print("| instance | calls | samples | tokens | llama.cpp's server, s | sorft, s | times |")
     print("|---|---|---|---|---|---|---|")
     for instance in arguments.ids:
