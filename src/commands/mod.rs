@@ -32,6 +32,7 @@ pub mod search;
 pub mod settings;
 pub mod show;
 pub mod stage_clock;
+pub mod test_reward;
 pub mod train;
 pub mod triage;
 pub mod trust;

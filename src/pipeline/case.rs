@@ -39,16 +39,9 @@ impl Case {
         index: &IndexOptions,
         ranking: &RankOptions,
     ) -> anyhow::Result<Self> {
-        let task = instance.task();
-        let options = SnapshotOptions {
-            revision: Some(task.base_commit.clone()),
-            max_file_bytes: MAX_FILE_BYTES,
-            cache: None,
-        };
-        let snapshot = Snapshot::open(root, &options)
-            .with_context(|| format!("opening `{}`", root.display()))?;
+        let snapshot = base_snapshot(instance, root)?;
         let index = Arc::new(Index::build(Arc::new(snapshot), index)?);
-        let ranking = rank(&index, &task.issue, ranking);
+        let ranking = rank(&index, &instance.task().issue, ranking);
         Ok(Self { instance: instance.clone(), index, ranking })
     }
 
@@ -75,6 +68,16 @@ impl Case {
         let gold = Gold::new(&self.index, &changes, files);
         Ok(Some(AppliedGold { changes, gold }))
     }
+}
+
+/// The base commit of an instance, from the repository at `root`, without a checkout.
+pub fn base_snapshot(instance: &Instance, root: &Path) -> anyhow::Result<Snapshot> {
+    let options = SnapshotOptions {
+        revision: Some(instance.task().base_commit.clone()),
+        max_file_bytes: MAX_FILE_BYTES,
+        cache: None,
+    };
+    Snapshot::open(root, &options).with_context(|| format!("opening `{}`", root.display()))
 }
 
 /// What a patch in git's format makes of a snapshot.

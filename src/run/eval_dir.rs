@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::run::directory::{RunDir, write_whole};
 use crate::run::instance_row::InstanceRow;
 use crate::run::line_log::{Durability, LineLog, read_rows};
+use crate::run::oracle_row::OracleRow;
 use crate::run::record_row::RecordRow;
 use crate::run::row::RunInfo;
 use crate::run::verdict_row::{VerdictRow, enter_verdicts};
@@ -106,6 +107,11 @@ pub fn read_instances(path: &Path) -> anyhow::Result<Vec<InstanceRow>> {
     let mut rows = read_rows(&path.join(INSTANCES_FILE))?;
     enter_verdicts(&mut rows, &read_verdicts(path)?);
     Ok(rows)
+}
+
+/// The rows of an oracle's folder, each instance once, in the file's order.
+pub fn read_oracle_rows(path: &Path) -> anyhow::Result<Vec<OracleRow>> {
+    read_rows(&path.join(INSTANCES_FILE))
 }
 
 /// What the tests say of an evaluation's predictions; nothing where they were not run.

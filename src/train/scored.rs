@@ -37,7 +37,21 @@ pub struct ScoredSample {
     /// Compared with the gold patch that it is nearest to; nothing where it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
+    /// Whether the instance's tests pass with the edit; absent where they were not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<bool>,
     pub reward: f64,
+}
+
+/// Instances' own tests, run with the edits of an answer.
+pub trait RunTests: Send + Sync {
+    /// Whether all tests pass that should, with the edits of this completion of an edit episode;
+    /// `None` where the instance has no tests that tell.
+    ///
+    /// # Errors
+    ///
+    /// The tests could not be run.
+    fn all_pass(&self, episode: &Episode, completion: &str) -> anyhow::Result<Option<bool>>;
 }
 
 /// What is said of a completion whose turn did not end.
@@ -82,7 +96,19 @@ impl ScoredSample {
                 (None, best.map(|grade| grade.score), reward)
             }
         };
-        Self { completion, rejection, score, reward }
+        Self { completion, rejection, score, resolved: None, reward }
+    }
+
+    /// A fix is not unique: an edit with which all of its instance's tests pass earns 1, whatever
+    /// the gold patch says; any other keeps what the rule gave it.
+    pub fn tested(mut self, episode: &Episode, tests: &dyn RunTests) -> anyhow::Result<Self> {
+        if self.rejection.is_none() && episode.kind() == StageKind::Edit {
+            self.resolved = tests.all_pass(episode, &self.completion)?;
+        }
+        if self.resolved == Some(true) {
+            self.reward = 1.0;
+        }
+        Ok(self)
     }
 }
 

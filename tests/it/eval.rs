@@ -383,6 +383,33 @@ fn parts_join_to_the_whole_and_runs_compare() {
 }
 
 #[test]
+fn parts_of_an_oracle_join_to_the_whole() {
+    let bench = Bench::new();
+    let mut records: Vec<Value> = (1..=4).map(|n| bench.record(&format!("me__demo-{n}"))).collect();
+    records[1]["repo"] = "you/else".into();
+    bench.write_records(&records);
+    let oracle = |out: &str, code: i32, more: &[&str]| {
+        let arguments = ["eval", "data.jsonl", "--repos", "repos", "--oracle", "--out", out];
+        check_code(&bench.sorft(&[&arguments, more].concat()), code);
+    };
+    oracle("whole", 1, &[]);
+    oracle("p1", 0, &["--shard", "1/2"]);
+    oracle("p2", 1, &["--shard", "2/2"]);
+    check_code(&bench.sorft(&["eval", "merge", "joined", "p2", "p1"]), 0);
+    assert_eq!(bench.metrics("joined")["n_instances"], json!(3));
+    assert_eq!(bench.metrics("joined")["failed"][0]["instance"], json!("me__demo-2"));
+    for (whole, joined) in bench.results("whole").iter().zip(&bench.results("joined")) {
+        assert_eq!(whole, joined);
+    }
+    let server = Server::start(script());
+    let only = ["--only", "me__demo-1"];
+    check_code(&bench.sorft(&Bench::run_arguments(&server.url(), "run", &only)), 0);
+    let mixed = bench.sorft(&["eval", "merge", "mixed", "p1", "run"]);
+    check_code(&mixed, 2);
+    assert!(text(&mixed.stderr).contains("evaluations with other settings"));
+}
+
+#[test]
 fn records_that_are_no_use_are_named_and_the_rest_goes_on() {
     let bench = Bench::new();
     let mut no_commit = bench.record("me__demo-2");

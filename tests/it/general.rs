@@ -1,6 +1,8 @@
 //! `sorft eval repoqa` and `sorft eval livecodebench` with a server whose answers are known.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -37,7 +39,7 @@ def mirror(text):
     return \"\".join(halves)
 ";
 
-fn write_needles(machine: &Machine) {
+fn write_needles(machine: &Machine, repositories: &[&str]) {
     let needle = |name: &str, start: usize, end: usize| {
         let lines: Vec<&str> = SOURCE.split('\n').collect();
         let at = |line: usize| lines[..line].iter().map(|line| line.len() + 1).sum::<usize>();
@@ -46,20 +48,23 @@ fn write_needles(machine: &Machine) {
             "start_line": start, "end_line": end, "start_byte": at(start), "end_byte": at(end) - 1,
         })
     };
-    let repository = json!({
-        "repo": "me/shapes",
-        "content": { "shapes.py": SOURCE },
-        "dependency": { "shapes.py": [] },
-        "needles": [needle("clamp", 0, 4), needle("mirror", 6, 9)],
-    });
-    let data = json!({ "python": [repository] }).to_string();
+    let repository = |name: &&str| {
+        json!({
+            "repo": name,
+            "content": { "shapes.py": SOURCE },
+            "dependency": { "shapes.py": [] },
+            "needles": [needle("clamp", 0, 4), needle("mirror", 6, 9)],
+        })
+    };
+    let repositories: Vec<Value> = repositories.iter().map(repository).collect();
+    let data = json!({ "python": repositories }).to_string();
     fs::write(machine.home.path().join("needles.json"), data).unwrap();
 }
 
 #[test]
 fn a_described_function_is_searched_and_given_answers_are_scored_alike() {
     let machine = Machine::new();
-    write_needles(&machine);
+    write_needles(&machine, &["me/shapes"]);
     let right = "```python\ndef clamp(value, low, high):\n    if value < low:\n        return low\n    return min(value, high)\n```";
     let server = server(vec![right, "It is `clamp`."]);
     let ask = ["eval", "repoqa", "needles.json", "--endpoint", &server.url(), "--jobs", "1"];
@@ -96,6 +101,62 @@ fn a_described_function_is_searched_and_given_answers_are_scored_alike() {
     check_said(&output, 2, &["`bad.json` is no data file of RepoQA", "holds no needle"]);
     let output = machine.sorft(&["eval", "repoqa", "needles.json", "--answers", "bad.json"]);
     check_said(&output, 2, &["`bad.json`, line 1: no answer\nhint: wanted is"]);
+}
+
+/// Begins a command, and kills it once the server was asked `n` times more. Gives whether it was
+/// still running then.
+fn kill_after(n: usize, machine: &Machine, server: &Server, arguments: &[&str]) -> bool {
+    let wanted = server.n_calls() + n;
+    let mut process = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
+    process.envs(machine.variables()).env_remove("SORFT_API_KEY");
+    process.current_dir(machine.home.path()).args(arguments);
+    let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while server.n_calls() < wanted && Instant::now() < until {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let is_running = child.try_wait().unwrap().is_none();
+    drop(child.kill());
+    child.wait().unwrap();
+    is_running
+}
+
+#[test]
+fn a_killed_search_ends_as_an_unbroken_one_and_parts_make_the_whole() {
+    let machine = Machine::new();
+    write_needles(&machine, &["me/a", "me/b", "me/c", "me/d"]);
+    let server = server(vec!["```python\ndef mirror(text):\n    pass\n```"]);
+    let url = server.url();
+    let ask = ["eval", "repoqa", "needles.json", "--endpoint", &url, "--context-tokens", "400"];
+    let with = |more: &[&'static str]| [&ask[..], more].concat();
+    let lines = |names: &[&str]| {
+        let mut lines = Vec::new();
+        for name in names {
+            let text = fs::read_to_string(machine.home.path().join(name)).unwrap();
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        lines.sort();
+        lines
+    };
+    figures(&machine, 0, &with(&["--out", "whole.jsonl"]));
+    assert_eq!(lines(&["whole.jsonl"]).len(), 8);
+
+    let broken = with(&["--jobs", "1", "--out", "broken.jsonl"]);
+    let n_before = server.n_calls();
+    let kills = [2, 3].map(|n| kill_after(n, &machine, &server, &broken));
+    assert!(kills.contains(&true), "no run was killed on its way");
+    figures(&machine, 0, &broken);
+    assert_eq!(lines(&["broken.jsonl"]), lines(&["whole.jsonl"]));
+    // An answer that was on its way is asked for again, and no other.
+    assert!(server.n_calls() - n_before <= 8 + kills.len());
+
+    figures(&machine, 0, &with(&["--shard", "1/2", "--out", "one.jsonl"]));
+    figures(&machine, 0, &with(&["--shard", "2/2", "--out", "two.jsonl"]));
+    assert_eq!(lines(&["one.jsonl"]).len(), 4);
+    assert_eq!(lines(&["one.jsonl", "two.jsonl"]), lines(&["whole.jsonl"]));
 }
 
 /// A problem whose tests are all public.

@@ -29,6 +29,8 @@ mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod server;
+#[cfg(target_os = "linux")]
+mod test_reward;
 mod train;
 mod trainers;
 mod triage;

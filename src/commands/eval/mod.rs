@@ -2,6 +2,7 @@
 
 pub mod episodes;
 pub mod general;
+pub mod merge;
 pub mod oracle;
 pub mod prediction;
 pub mod record_tests;
@@ -22,10 +23,11 @@ use crate::commands::Outcome;
 use crate::commands::eval::episodes::EpisodesArgs;
 use crate::commands::eval::general::livecodebench::LiveCodeBenchArgs;
 use crate::commands::eval::general::repoqa::RepoQaArgs;
+use crate::commands::eval::merge::MergeArgs;
 use crate::commands::eval::record_tests::TestArgs;
 use crate::commands::eval::run::RunArgs;
 use crate::commands::eval::source::{DataArgs, Source};
-use crate::commands::eval::summary::{CompareArgs, MergeArgs, PriceArg};
+use crate::commands::eval::summary::{CompareArgs, PriceArg};
 use crate::commands::eval::verify::VerifyArgs;
 use crate::commands::output::note;
 use crate::report::failure::{Failure, render_failures};
@@ -65,7 +67,7 @@ pub struct EvalArgs {
     #[arg(long, conflicts_with = "oracle", help_heading = "Without a model")]
     pub retrieval: bool,
     /// Answer each stage from the gold patch: what is the most that a model could reach?
-    #[arg(long, conflicts_with = "shard", help_heading = "Without a model")]
+    #[arg(long, help_heading = "Without a model")]
     pub oracle: bool,
     /// Measure how well `sorft triage` tells gold patches from those of other issues
     #[arg(long, conflicts_with_all = ["oracle", "retrieval"], help_heading = "Without a model")]
@@ -121,7 +123,7 @@ impl TableFormat {
 /// Runs `sorft eval`.
 pub fn eval(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
     match &args.command {
-        Some(EvalCommand::Merge(args)) => return summary::merge(args),
+        Some(EvalCommand::Merge(args)) => return merge::merge(args),
         Some(EvalCommand::Compare(args)) => return summary::compare(args),
         Some(EvalCommand::Episodes(args)) => return episodes::episodes(args, quiet),
         Some(EvalCommand::LiveCodeBench(args)) => {

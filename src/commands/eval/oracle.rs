@@ -4,17 +4,21 @@ use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::eval::source::{RANKING, Source};
-use crate::commands::eval::{EvalArgs, end_with};
+use crate::commands::eval::{EvalArgs, TableFormat, end_with};
 use crate::commands::output::{escape_controls, write_json, write_stdout};
 use crate::instance::Instance;
 use crate::pipeline::oracle::ceiling;
 use crate::pipeline::oracle::limits::Limits;
 use crate::prompt::EstimateTokens;
 use crate::report::ceiling::OracleReport;
-use crate::run::eval_dir::EvalDir;
+use crate::report::failure::Failure;
+use crate::run::eval_dir::{EvalDir, read_oracle_rows};
 use crate::run::oracle_row::OracleRow;
 use crate::run::record_row::fingerprint;
 use crate::run::row::{PredictionRow, RunInfo};
+
+/// The command that `run.json` of its folder names.
+pub const COMMAND: &str = "eval --oracle";
 
 /// What the oracle calls itself in `predictions.jsonl`.
 const NAME: &str = "sorft-oracle";
@@ -25,25 +29,43 @@ pub fn oracle(args: &EvalArgs, source: &Source, quiet: bool) -> anyhow::Result<O
     // A folder that cannot be written is told before the work.
     let names: Vec<&str> = limits.iter().map(|limits| limits.name.as_str()).collect();
     let settings = json!({ "limits": names, "instances": fingerprint(&records)? });
-    let info = RunInfo::new("eval --oracle", NAME, 0, settings);
+    let info = RunInfo::new(COMMAND, NAME, 0, settings);
     let out = args.out.as_ref().map(|path| EvalDir::open(path, &info)).transpose()?;
     let (found, failed) =
         source.for_each(quiet, |instance| of_instance(source, instance, &limits))?;
     let (rows, predictions): (Vec<OracleRow>, Vec<PredictionRow>) = found.into_iter().unzip();
-    let report = OracleReport::new(&rows, failed);
-    if let Some(out) = &out {
-        out.write_records(&records)?;
-        for (row, prediction) in rows.iter().zip(&predictions) {
-            out.append_instance(row)?;
-            out.run().append_prediction(prediction)?;
-        }
-        out.finish(&report)?;
+    let Some(out) = &out else {
+        let report = OracleReport::new(&rows, failed);
+        show(&report, args.format)?;
+        return Ok(end_with(source, &report.failed));
+    };
+    out.write_records(&records)?;
+    for (row, prediction) in rows.iter().zip(&predictions) {
+        out.append_instance(row)?;
+        out.run().append_prediction(prediction)?;
     }
-    match args.format.style() {
-        Some(style) => write_stdout(&escape_controls(&report.render(style)))?,
-        None => write_json(&report)?,
-    }
+    let report = finish(out, failed, args.format)?;
     Ok(end_with(source, &report.failed))
+}
+
+/// Ends an oracle's folder: puts its rows in order, writes `metrics.json`, shows the tables.
+pub fn finish(
+    dir: &EvalDir,
+    failed: Vec<Failure>,
+    format: TableFormat,
+) -> anyhow::Result<OracleReport> {
+    dir.sort()?;
+    let report = OracleReport::new(&read_oracle_rows(dir.run().path())?, failed);
+    dir.finish(&report)?;
+    show(&report, format)?;
+    Ok(report)
+}
+
+fn show(report: &OracleReport, format: TableFormat) -> anyhow::Result<()> {
+    match format.style() {
+        Some(style) => write_stdout(&escape_controls(&report.render(style))),
+        None => write_json(report),
+    }
 }
 
 fn of_instance(

@@ -119,27 +119,10 @@ impl<'a> RecordTests<'a> {
         quiet: bool,
     ) -> anyhow::Result<Vec<Failure>> {
         let args = self.args;
-        let seconds = Flags::default().set("sandbox_seconds", Some(args.test_timeout));
-        let surroundings = Surroundings::read(None, &seconds)?;
-        let options = sandbox_options(&surroundings)?;
-        let cache = &surroundings.folders.cache;
         run_until_interrupted(async {
-            let variables = options.environment.clone();
-            let sandbox = open_sandbox(options, args.unsafe_no_sandbox).await?;
-            let environments = EnvironmentOptions {
-                folder: cache.join("environments"),
-                scratch: cache.join("scratch"),
-                variables,
-                sandbox: sandbox.clone(),
-                limits: install_limits(sandbox_limits(surroundings.config())),
-            };
-            let verifier = Verifier {
-                recipes: recipes.clone(),
-                environments: Environments::new(environments),
-                sandbox,
-                scratch: cache.join("scratch"),
-                logs: dir.run().path().join("logs"),
-            };
+            let logs = dir.run().path().join("logs");
+            let limits = (args.test_timeout, args.unsafe_no_sandbox);
+            let verifier = local_verifier(recipes.clone(), logs, limits).await?;
             let known = known_verdicts(dir)?;
             let is_open = |(instance, prediction): &(&Instance, Prediction<'_>)| {
                 // What has no judge is told why when its turn comes.
@@ -215,6 +198,30 @@ impl<'a> RecordTests<'a> {
         }
         Ok(not_run)
     }
+}
+
+/// What runs records' tests on this machine, whose outputs go to `logs`; a run of one instance's
+/// tests may take so many seconds, and runs without protection only where the user insists.
+pub async fn local_verifier(
+    recipes: Recipes,
+    logs: PathBuf,
+    (seconds, unsafe_no_sandbox): (u64, bool),
+) -> anyhow::Result<Verifier> {
+    let flags = Flags::default().set("sandbox_seconds", Some(seconds));
+    let surroundings = Surroundings::read(None, &flags)?;
+    let options = sandbox_options(&surroundings)?;
+    let cache = &surroundings.folders.cache;
+    let variables = options.environment.clone();
+    let sandbox = open_sandbox(options, unsafe_no_sandbox).await?;
+    let environments = EnvironmentOptions {
+        folder: cache.join("environments"),
+        scratch: cache.join("scratch"),
+        variables,
+        sandbox: sandbox.clone(),
+        limits: install_limits(sandbox_limits(surroundings.config())),
+    };
+    let environments = Environments::new(environments);
+    Ok(Verifier { recipes, environments, sandbox, scratch: cache.join("scratch"), logs })
 }
 
 /// Verifies a prediction; gives the instance and how long it took, too.

@@ -1,6 +1,5 @@
-//! The end of an evaluation, and what is done with finished ones: tables, merging, comparing.
+//! The end of an evaluation: its tables; and how two finished ones compare.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -17,30 +16,9 @@ use crate::report::seconds::render_seconds;
 use crate::report::tables;
 use crate::report::verification::Verification;
 use crate::run::directory::RunRecord;
-use crate::run::eval_dir::{EvalDir, read_instances, read_records, read_verdicts};
+use crate::run::eval_dir::{EvalDir, read_instances};
 use crate::run::instance_row::InstanceRow;
-use crate::run::record_row::{RecordRow, fingerprint};
-use crate::run::row::{RunInfo, TimingRow};
-use crate::run::verdict_row::VerdictRow;
-
-/// Join the parts of an evaluation
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  sorft eval merge runs/all runs/1 runs/2 runs/3")]
-pub struct MergeArgs {
-    /// The folder of the whole, new or empty
-    out: PathBuf,
-    /// Folders of finished parts
-    #[arg(required = true, value_name = "RUN")]
-    runs: Vec<PathBuf>,
-    /// Dollars per million tokens of prompt and of completion
-    #[arg(long, value_name = "IN/OUT")]
-    price: Option<PriceArg>,
-    /// Form of the tables on stdout
-    #[arg(long, value_enum, default_value_t)]
-    format: TableFormat,
-}
+use crate::run::row::TimingRow;
 
 /// Compare two evaluations, instance by instance, or two files of judged answers
 #[derive(Debug, Args)]
@@ -111,49 +89,6 @@ fn show(report: &EvalReport, timings: &[TimingRow], format: TableFormat) -> anyh
     }
 }
 
-/// Runs `sorft eval merge`.
-pub fn merge(args: &MergeArgs) -> anyhow::Result<Outcome> {
-    let mut parts = Vec::with_capacity(args.runs.len());
-    for path in &args.runs {
-        parts.push(Part::read(path)?);
-    }
-    let (first, rest) = parts.split_first().context("no part to merge")?;
-    for part in rest {
-        first.ensure_alike(part)?;
-    }
-    let mut records = Vec::new();
-    let mut seen: BTreeMap<&str, &Path> = BTreeMap::new();
-    for part in &parts {
-        records.extend(part.records.clone());
-        for row in &part.instances {
-            if let Some(other) = seen.insert(&row.instance, &part.path) {
-                bail!(
-                    "`{}` is in `{}` and in `{}`\nhint: merge parts of one selection: `--shard 1/N` to `--shard N/N`",
-                    row.instance,
-                    other.display(),
-                    part.path.display()
-                );
-            }
-        }
-    }
-    let mut info = first.record.info.clone();
-    if let Some(settings) = info.settings.as_object_mut() {
-        settings.insert("instances".to_owned(), fingerprint(&records)?.into());
-    }
-    let dir = EvalDir::open(&args.out, &info)?;
-    dir.write_records(&records)?;
-    let (mut failed, mut not_run) = (Vec::new(), None);
-    for part in &parts {
-        part.copy_into(&dir)?;
-        failed.extend(part.failed.clone());
-        if let Some(more) = &part.not_run {
-            not_run.get_or_insert_with(Vec::new).extend(more.clone());
-        }
-    }
-    finish(&dir, failed, not_run.as_deref(), (args.price, args.format))?;
-    Ok(Outcome::Done)
-}
-
 /// What failed in a finished evaluation.
 pub fn failed_of(record: &RunRecord, path: &Path) -> anyhow::Result<Vec<Failure>> {
     let shown = path.display();
@@ -162,92 +97,6 @@ pub fn failed_of(record: &RunRecord, path: &Path) -> anyhow::Result<Vec<Failure>
     };
     let failed = metrics.get("failed").cloned().unwrap_or(Value::Array(Vec::new()));
     serde_json::from_value(failed).with_context(|| format!("reading what failed in `{shown}`"))
-}
-
-/// A finished part of an evaluation.
-struct Part {
-    path: PathBuf,
-    record: RunRecord,
-    instances: Vec<InstanceRow>,
-    /// What was selected.
-    records: Vec<RecordRow>,
-    failed: Vec<Failure>,
-    verdicts: Vec<VerdictRow>,
-    /// Instances whose tests could not be run, where tests were asked for.
-    not_run: Option<Vec<Failure>>,
-}
-
-impl Part {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let record = RunRecord::read(path)?;
-        let shown = path.display();
-        ensure!(
-            record.info.command == "eval",
-            "`{shown}` is a run of `sorft {}`; one of `sorft eval` was wanted",
-            record.info.command
-        );
-        let failed = failed_of(&record, path)?;
-        let verification = record.metrics.as_ref().and_then(|known| known.get("verification"));
-        let not_run = verification.and_then(|known| known.get("not_run")).cloned();
-        let not_run = not_run.map(serde_json::from_value).transpose();
-        let not_run = not_run.with_context(|| format!("reading what was not run in `{shown}`"))?;
-        let (instances, records) = (read_instances(path)?, read_records(path)?);
-        let verdicts = read_verdicts(path)?;
-        Ok(Self { path: path.to_owned(), record, instances, records, failed, verdicts, not_run })
-    }
-
-    /// Parts must have been asked the same in all but their instances.
-    fn ensure_alike(&self, other: &Self) -> anyhow::Result<()> {
-        let (a, b) = (&self.record.info, &other.record.info);
-        let settings = |info: &RunInfo| {
-            let mut settings = info.settings.clone();
-            if let Some(settings) = settings.as_object_mut() {
-                settings.shift_remove("instances");
-            }
-            settings
-        };
-        ensure!(
-            a.model == b.model && a.seed == b.seed && settings(a) == settings(b),
-            "`{}` and `{}` are evaluations with other settings\nhint: `run.json` of both holds the model, the seed and the settings",
-            self.path.display(),
-            other.path.display()
-        );
-        Ok(())
-    }
-
-    /// Copies all rows that the whole does not have yet.
-    fn copy_into(&self, dir: &EvalDir) -> anyhow::Result<()> {
-        let run = dir.run();
-        let done: BTreeSet<&str> = self
-            .record
-            .predictions
-            .iter()
-            .map(|row| row.instance_id.as_str())
-            .filter(|id| run.is_finished(id))
-            .collect();
-        let record = &self.record;
-        for row in record.trajectory.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            run.append_call(row)?;
-        }
-        for row in record.candidates.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            run.append_candidate(row)?;
-        }
-        for row in record.timings.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            run.append_timing(row)?;
-        }
-        for row in self.instances.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            // Verdicts have rows of their own.
-            dir.append_instance(&InstanceRow { resolved: None, ..row.clone() })?;
-        }
-        for row in self.verdicts.iter().filter(|row| !done.contains(row.instance.as_str())) {
-            dir.append_verdict(row)?;
-        }
-        for row in record.predictions.iter().filter(|row| !done.contains(row.instance_id.as_str()))
-        {
-            run.append_prediction(row)?;
-        }
-        Ok(())
-    }
 }
 
 /// Runs `sorft eval compare`.

@@ -10,10 +10,12 @@ use clap::{Args, Subcommand};
 use crate::commands::Outcome;
 use crate::commands::train::rl::args::RewardRuleArgs;
 use crate::train::reward::Rewards;
+use crate::train::scored::RunTests;
 
 /// Reward completions by the episodes that they answer, for trainers other than this one
 ///
-/// The same judgement as in training here; neither a repository nor a model is needed.
+/// The same judgement as in training here; neither a repository nor a model is needed, but with
+/// `--verify tests`.
 #[derive(Debug, Args)]
 pub struct RewardArgs {
     #[command(subcommand)]
@@ -29,7 +31,7 @@ pub enum RewardCommand {
 /// Runs `sorft reward`.
 pub fn reward(args: &RewardArgs, quiet: bool) -> anyhow::Result<Outcome> {
     match &args.command {
-        RewardCommand::Score(args) => score::score(args),
+        RewardCommand::Score(args) => score::score(args, quiet),
         RewardCommand::Serve(args) => serve::serve(args, quiet),
     }
 }
@@ -45,7 +47,10 @@ pub struct RuleArgs {
 }
 
 impl RuleArgs {
-    fn read(&self) -> anyhow::Result<Rewards> {
-        Rewards::new(self.reward.read(&self.episodes)?, self.reward.options())
+    fn read(&self, quiet: bool) -> anyhow::Result<Rewards> {
+        let rows = self.reward.read(&self.episodes)?;
+        let tests = self.reward.tests.open(&rows, quiet)?;
+        let tests = tests.map(|tests| Box::new(tests) as Box<dyn RunTests>);
+        Rewards::new(rows, self.reward.options(), tests)
     }
 }

@@ -27,7 +27,9 @@ use crate::train::reward::{Judged, Question};
 Examples:
   sorft reward score episodes.jsonl completions.jsonl
   sorft reward score episodes.jsonl completions.jsonl --out rewards.jsonl --rule hit
-  sorft reward score episodes.jsonl completions.jsonl --format json")]
+  sorft reward score episodes.jsonl completions.jsonl --format json
+  sorft reward score episodes.jsonl completions.jsonl --verify tests --records swe.jsonl --repos repos \
+      --recipes recipes.yaml")]
 pub struct ScoreArgs {
     #[command(flatten)]
     pub rule: RuleArgs,
@@ -67,9 +69,9 @@ struct Scored<'a> {
 }
 
 /// Runs `sorft reward score`.
-pub fn score(args: &ScoreArgs) -> anyhow::Result<Outcome> {
+pub fn score(args: &ScoreArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let out = args.out.as_deref().map(NewFile::create).transpose()?;
-    let rewards = args.rule.read()?;
+    let rewards = args.rule.read(quiet)?;
     let questions: Vec<Question> = read_completions(&args.completions)?;
     let judged = rewards
         .judge(&questions)

@@ -36,7 +36,7 @@ pub struct ServeArgs {
 
 /// Runs `sorft reward serve`.
 pub fn serve(args: &ServeArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let rewards = args.rule.read()?;
+    let rewards = args.rule.read(quiet)?;
     run_until_interrupted(async {
         let listener = TcpListener::bind(args.listen).await.with_context(|| {
             format!("listening at {}\nhint: `--listen` names another address or port", args.listen)

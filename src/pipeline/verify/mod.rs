@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::diff::patch::Patch;
 use crate::instance::{Instance, Solution};
-use crate::pipeline::case::apply_patch;
+use crate::pipeline::case::{apply_patch, base_snapshot};
 use crate::pipeline::judge::by_path;
 use crate::pipeline::verify::environment::{Environment, Environments};
 use crate::pipeline::verify::log::{Demand, TestLog};
 use crate::pipeline::verify::recipe::{Recipe, Recipes};
 use crate::repo::change::PathChanges;
-use crate::repo::snapshot::{MAX_FILE_BYTES, Snapshot, SnapshotOptions};
+use crate::repo::snapshot::Snapshot;
 use crate::run::RUN_VERSION;
 use crate::run::seed::request_hash;
 use crate::run::verdict_row::{TestOutcome, TestsRow, VerdictRow};
@@ -180,13 +180,7 @@ impl Verifier {
         ensure!(!solution.fail_to_pass.is_empty(), "the record names no test to mend");
         let environment = self.environments.obtain(recipe, (root, setup_commit(instance))).await?;
         let (snapshot, tests) = tokio::task::block_in_place(|| {
-            let options = SnapshotOptions {
-                revision: Some(task.base_commit.clone()),
-                max_file_bytes: MAX_FILE_BYTES,
-                cache: None,
-            };
-            let snapshot = Snapshot::open(root, &options)
-                .with_context(|| format!("opening `{}`", root.display()))?;
+            let snapshot = base_snapshot(instance, root)?;
             let tests = changes_of(solution.test_patch.as_bytes(), &snapshot);
             anyhow::Ok((snapshot, tests.context("the test patch and its base commit")?))
         })?;

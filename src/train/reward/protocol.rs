@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::model::local::tokenizer::END_NAMES;
 use crate::search_replace::fence::Ended;
-use crate::train::reward::{Judged, Question, Rewards};
+use crate::train::reward::{JudgeError, Judged, Question, Rewards};
 
 /// An answer: a status of HTTP, and JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +71,13 @@ pub fn reply(rewards: &Rewards, method: &str, path: &str, body: &[u8]) -> Reply 
         Err(message) => return Reply::error(400, &message),
     };
     match rewards.judge(&questions) {
-        Err(unknown) => Reply::error(422, &unknown.to_string()),
+        Err(error) => {
+            let status = match error {
+                JudgeError::UnknownEpisode(_) => 422,
+                JudgeError::Tests(_) => 500,
+            };
+            Reply::error(status, &error.to_string())
+        }
         Ok(judged) if path == "/score" => {
             let earned: Vec<f64> = judged.iter().map(|judged| judged.reward).collect();
             Reply { status: 200, json: json!({ "rewards": earned, "details": judged }) }
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_no_question_is_refused_with_what_was_wanted() {
-        let rewards = Rewards::new(Vec::new(), RewardOptions::PAPER).unwrap();
+        let rewards = Rewards::new(Vec::new(), RewardOptions::PAPER, None).unwrap();
         let rows = [
             ("POST", "/score", &b"{"[..], 400, "wanted {\"rows\""),
             ("POST", "/score", b"\xff", 400, "the body is no UTF-8"),

@@ -57,7 +57,7 @@ pub struct Manner {
 }
 
 /// Judges a completion of the prompt with that index.
-pub type Judge<'a> = &'a dyn Fn(usize, String, Ended) -> ScoredSample;
+pub type Judge<'a> = &'a dyn Fn(usize, String, Ended) -> anyhow::Result<ScoredSample>;
 
 /// The policy at work.
 pub struct Actor<'a> {
@@ -156,7 +156,7 @@ impl<'a> Actor<'a> {
                 allowed: steps.into_iter().flatten().collect(),
                 engine_logprob: completion.logprob.unwrap_or(f64::NAN),
                 tokens: completion.tokens,
-                judged: (self.judge)(idx, text, ended),
+                judged: (self.judge)(idx, text, ended).with_context(context)?,
                 thought_tokens,
             })
         });

@@ -87,8 +87,13 @@ mod tests {
 
     /// Two tokens, which diverge by 0.5 and by 0; the critic expected 0.25 and 0.5.
     fn track(reward: f64) -> Track {
-        let judged =
-            ScoredSample { completion: String::new(), rejection: None, score: None, reward };
+        let judged = ScoredSample {
+            completion: String::new(),
+            rejection: None,
+            score: None,
+            resolved: None,
+            reward,
+        };
         let old = |logprob| Predicted { logprob, entropy: 0.0 };
         Track {
             old: vec![old(-1.0), old(-2.0)],

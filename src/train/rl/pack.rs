@@ -139,6 +139,7 @@ mod tests {
                     completion: String::new(),
                     rejection: None,
                     score: None,
+                    resolved: None,
                     reward: 0.0,
                 },
                 thought_tokens: 0,

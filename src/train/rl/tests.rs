@@ -44,7 +44,7 @@ fn asked(engine: &LocalEngine) -> Vec<Asked> {
 }
 
 /// An answer is the letters of a completion; `e` is expected.
-fn judge(rule: RewardRule) -> impl Fn(usize, String, Ended) -> ScoredSample {
+fn judge(rule: RewardRule) -> impl Fn(usize, String, Ended) -> anyhow::Result<ScoredSample> {
     move |_, completion, ended| {
         let mut letters: Vec<char> = completion.chars().filter(|c| c.is_alphabetic()).collect();
         letters.sort_unstable();
@@ -53,7 +53,7 @@ fn judge(rule: RewardRule) -> impl Fn(usize, String, Ended) -> ScoredSample {
         let options = RewardOptions { rule, ..RewardOptions::PAPER };
         let reward = options.reward_of(&Grade { score, invented: 0 });
         let rejection = (ended == Ended::CutOff).then(|| "cut off".to_owned());
-        ScoredSample { completion, rejection, score: Some(score), reward }
+        Ok(ScoredSample { completion, rejection, score: Some(score), resolved: None, reward })
     }
 }
 
@@ -119,9 +119,9 @@ fn rewards_rise_with_both_critics_which_learn_what_to_expect() {
     check_rises(&options);
     let folder = tempfile::tempdir().unwrap();
     let critic_alone = RlOptions { critic_first: 40, rate: 1.0, ..options };
-    let generous = |idx, completion, ended| ScoredSample {
-        reward: 1.0,
-        ..judge(RewardRule::FBeta)(idx, completion, ended)
+    let generous = |idx, completion, ended| {
+        let judged = judge(RewardRule::FBeta)(idx, completion, ended)?;
+        Ok(ScoredSample { reward: 1.0, ..judged })
     };
     let ran = run(folder.path(), &critic_alone, &generous, TO_THE_END);
     let of = |metrics: &RlMetrics| metrics.update.clone().unwrap().critic.unwrap();
@@ -213,7 +213,7 @@ fn a_grammar_s_completions_have_the_engine_s_probabilities_and_nothing_of_what_i
     let network = Network::read(&parts.config, &parts.weights).unwrap();
     let judge = |_: usize, completion: String, _: Ended| {
         let reward = f64::from(u8::from(completion == "the end"));
-        ScoredSample { completion, rejection: None, score: None, reward }
+        Ok(ScoredSample { completion, rejection: None, score: None, resolved: None, reward })
     };
     let actor = Actor::new(engine, None, &judge).unwrap();
     let options = options(Algorithm::Grpo);

@@ -5,7 +5,7 @@ pub mod repoqa;
 
 use clap::Args;
 
-use crate::instance::selection::Selection;
+use crate::instance::selection::{Selection, Shard};
 use crate::model::{Request, Sampling, Variety};
 use crate::prompt::Prompt;
 
@@ -22,6 +22,10 @@ pub struct SelectArgs {
     /// In an order drawn with this seed, before --limit
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
+    /// After all that: every Nth task, beginning with the Ith (I from 1); the files of all parts,
+    /// one after the other, are the file of the whole
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
 }
 
 impl SelectArgs {
@@ -30,6 +34,7 @@ impl SelectArgs {
             only: self.only.clone(),
             shuffle: self.shuffle,
             limit: self.limit,
+            shard: self.shard,
             ..Selection::default()
         }
     }

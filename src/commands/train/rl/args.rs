@@ -8,6 +8,7 @@ use clap::Args;
 use crate::commands::engine::DEFAULT_MODEL;
 use crate::commands::model::SourceArgs;
 use crate::commands::output::Format;
+use crate::commands::test_reward::TestRewardArgs;
 use crate::commands::train::{parse_stage, positive, share};
 use crate::stage::StageKind;
 use crate::stage::edit::EditItems;
@@ -98,6 +99,8 @@ pub struct RewardRuleArgs {
     /// touched, where texts earn too little to learn from [default: as the episodes say, content]
     #[arg(long, value_name = "UNIT", value_parser = parse_edit_items)]
     pub edit_items: Option<EditItems>,
+    #[command(flatten)]
+    pub tests: TestRewardArgs,
 }
 
 /// How it is trained.

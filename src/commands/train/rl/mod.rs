@@ -72,8 +72,9 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let asked_ids: Vec<(&Vec<u32>, usize)> =
         asked.iter().map(|asked| (&asked.ids, asked.max_tokens)).collect();
     let episodes: Vec<&Episode> = rows.iter().map(|row| &row.episode).collect();
+    let tests = args.reward.tests.open(&rows, quiet)?;
     let adapter_source = args.adapter.as_deref().map(AdapterSource::from);
-    let what = json!({
+    let mut what = json!({
         "model": model.to_string(),
         "weights": weights_digest(found.path()).with_context(context)?,
         "adapter": adapter_source.map(|source| source.fingerprint()).transpose()?,
@@ -84,13 +85,21 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
         "reward": reward,
         "options": options,
     });
+    if let (Some(tests), Some(what)) = (&tests, what.as_object_mut()) {
+        what.insert("tests".to_owned(), tests.fingerprint()?.into());
+    }
     let folder = TrainFolder::open(&args.out, VERSION, &what)?;
     if let Some(before) = &before {
         network.merge(before);
     }
     network.keep_projections_in(options.precision);
     let judge = |idx: usize, completion: String, ended: Ended| {
-        ScoredSample::new(&rows[idx].episode, completion, ended, &reward)
+        let episode = &rows[idx].episode;
+        let judged = ScoredSample::new(episode, completion, ended, &reward);
+        match &tests {
+            Some(tests) => judged.tested(episode, tests),
+            None => Ok(judged),
+        }
     };
     let actor = Actor::new(engine, before, &judge)?;
     let base = model.to_string();
