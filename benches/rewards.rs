@@ -145,7 +145,7 @@ fn main() {
             Some((row.stage, Question { id, completion, ended: Ended::ByItself }))
         })
         .collect();
-    let rewards = Rewards::new(rows, RewardOptions::PAPER).unwrap();
+    let rewards = Rewards::new(rows, RewardOptions::PAPER, None).unwrap();
     println!("{} episodes, one core", rewards.n_episodes());
     println!("{:>9} {:>8} {:>12} {:>6}", "stage", "answers", "per second", "hit");
     for stage in StageKind::ALL {

@@ -55,7 +55,16 @@ const KNOWN: &[Known] = &[
     Known {
         name: "reproduce",
         text: include_str!("../../prompts/reproduce.jinja"),
-        values: &["issue", "code", "left_out", "runner", "example", "example_path", "reasoning"],
+        values: &[
+            "issue",
+            "code",
+            "left_out",
+            "runner",
+            "example",
+            "example_path",
+            "head",
+            "reasoning",
+        ],
     },
 ];
 

@@ -57,6 +57,7 @@ impl Profile {
             context_lines: if is_small { 5 } else { 10 },
             example_lines: if is_small { 24 } else { 80 },
             test_tokens: if is_small { 400 } else { 1_024 },
+            head_is_given: is_small,
         }
     }
 

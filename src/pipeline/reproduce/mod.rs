@@ -35,7 +35,7 @@ use crate::sandbox::verdict::{Outcome, read_outcome};
 use crate::search_replace::fence::Ended;
 use crate::stage::Context;
 use crate::stage::rejection::Rejection;
-use crate::stage::reproduction::{TestSubject, TestWriter};
+use crate::stage::reproduction::{AskedTest, TestSubject, TestWriter};
 
 /// The test that judges candidates.
 #[derive(Debug, Clone, Serialize)]
@@ -116,8 +116,10 @@ pub async fn reproduce(
     let judge = bench.judge.context("`--reproduce` needs a test command: `--test CMD`")?;
     let command = command_for(judge)?;
     let subject = Subject::new(context, places, judge, command);
-    let prompt = writer.prompt(context, &subject.for_prompt(command), calls.counter());
-    let prompt = prompt.context("building the prompt for a reproduction test")?;
+    let asked = writer.prompt(context, &subject.for_prompt(command), calls.counter());
+    let AskedTest { prompt, head } =
+        asked.context("building the prompt for a reproduction test")?;
+    let writing = Writing { writer, head: &head };
     let mut found = Reproductions { n_samples: 0, n_kept: 0, chosen: None, tests: Vec::new() };
     let mut by_form: BTreeMap<[u8; 32], usize> = BTreeMap::new();
     for draw in draws(settings, settings.reproduction_samples, 0) {
@@ -125,7 +127,7 @@ pub async fn reproduce(
             break;
         }
         announce(calls, Topic::Reproduction, &prompt, draw.n);
-        let asked = bench.within(calls.put(&Writing(writer), &prompt, draw)).await;
+        let asked = bench.within(calls.put(&writing, &prompt, draw)).await;
         let Some(samples) = asked else { break };
         for sample in samples? {
             found.n_samples += 1;
@@ -205,7 +207,8 @@ async fn try_on_base(
 }
 
 /// The test on whose way of failing most samples agree; of those the one with most votes, then
-/// the one that says most of what the issue says, then the earliest.
+/// the one that says most of what the issue says, then the earliest. A single sample that says no
+/// number and no text of the issue's is no reproduction: it may expect what nobody wants.
 fn vote(tests: &[Sampled]) -> Option<Reproduction> {
     let kept = || tests.iter().filter(|test| test.kept);
     let agree = |one: &Sampled| -> u32 {
@@ -216,7 +219,8 @@ fn vote(tests: &[Sampled]) -> Option<Reproduction> {
         let Sampled { votes, evidence, sample, .. } = test;
         (Reverse(agree(test)), Reverse(*votes), Reverse(*evidence), *sample)
     };
-    let best = kept().min_by_key(rank)?;
+    let is_backed = |test: &&Sampled| 2 <= agree(test) || 1 <= test.evidence;
+    let best = kept().filter(is_backed).min_by_key(rank)?;
     let (command, base) = best.base.clone()?;
     Some(Reproduction {
         path: best.path.clone(),
@@ -245,13 +249,19 @@ impl Reproductions {
                 "{} of {n_samples} samples agree: `{}` fails with {}",
                 chosen.agree, chosen.path, chosen.fails_with
             ),
-            None => format!("none of {n_samples} samples fails as the issue says ({n_kept} kept)"),
+            None if 0 < *n_kept => format!(
+                "{n_kept} of {n_samples} samples fail, each in a way of its own and with nothing that the issue says; none is taken"
+            ),
+            None => format!("none of {n_samples} samples fails as the issue says"),
         }
     }
 }
 
 /// A test writer as a question.
-struct Writing<'a>(&'a TestWriter);
+struct Writing<'a> {
+    writer: &'a TestWriter,
+    head: &'a str,
+}
 
 impl Question for Writing<'_> {
     type Answer = String;
@@ -261,15 +271,15 @@ impl Question for Writing<'_> {
     }
 
     fn grammar(&self) -> Grammar {
-        self.0.grammar()
+        self.writer.grammar(self.head)
     }
 
     fn completion_tokens(&self) -> usize {
-        self.0.completion_tokens()
+        self.writer.completion_tokens()
     }
 
     fn parse(&self, completion: &str, ended: Ended) -> Result<String, Rejection> {
-        self.0.parse(completion, ended)
+        self.writer.parse(completion, ended)
     }
 
     fn record(&self, answer: &String) -> serde_json::Value {
@@ -280,6 +290,8 @@ impl Question for Writing<'_> {
 /// What a test is written for, and where it goes.
 struct Subject {
     lines: Vec<(RepoPath, u32)>,
+    /// Classes and functions of modules.
+    symbols: Vec<(RepoPath, String)>,
     example: Option<RepoPath>,
     folder: String,
 }
@@ -290,10 +302,12 @@ const N_SYMBOLS: usize = 3;
 impl Subject {
     fn new(context: &Context, places: &Places, judge: &Judge, command: &FileCommand) -> Self {
         let mut code = BTreeMap::new();
-        let mut lines = Vec::new();
+        let (mut lines, mut symbols) = (Vec::new(), Vec::new());
         for symbol in places.symbols.iter().take(N_SYMBOLS) {
             let names: &mut BTreeSet<String> = code.entry(symbol.path.clone()).or_default();
             names.insert(symbol.name.clone());
+            let outermost = symbol.name.split('.').next().unwrap_or_default();
+            symbols.push((symbol.path.clone(), outermost.to_owned()));
             let outline = context.index.outline(&symbol.path);
             let found = outline.and_then(|outline| outline.symbol(symbol.kind, &symbol.name));
             let place = found.and_then(|symbol| symbol.places.first());
@@ -314,17 +328,28 @@ impl Subject {
         let has_file = |path: &str| judge.has_file(path);
         let looking = judge.uses().of_code(&code);
         let is_run = |path: &&RepoPath| command.covers(path, &has_file);
-        let example = looking.iter().map(|test| &test.path).find(is_run).cloned();
+        let definitions = Definitions::new(&context.index);
+        let said = definitions.names_in(&context.issue);
+        // The model writes what it is shown: of the tests of this code, those of what is named.
+        let n_said = |path: &RepoPath| {
+            let text = context.index.snapshot().read_text(path);
+            text.map_or(0, |text| definitions.names_in(text.content()).intersection(&said).count())
+        };
+        let example = looking.iter().map(|test| &test.path).filter(is_run);
+        let example = example.min_by_key(|path| Reverse(n_said(path))).cloned();
+        symbols.sort_by_key(|(_, name)| !said.contains(name.as_str()));
+        symbols.dedup();
         let folder = match &example {
             Some(path) => path.parent().unwrap_or_default().to_owned(),
             None => command.folder().to_owned(),
         };
-        Self { lines, example, folder }
+        Self { lines, symbols, example, folder }
     }
 
     fn for_prompt<'a>(&'a self, command: &FileCommand) -> TestSubject<'a> {
         let runner = command.runner().name();
-        TestSubject { lines: &self.lines, runner, example: self.example.as_ref() }
+        let Self { lines, symbols, example, .. } = self;
+        TestSubject { lines, runner, example: example.as_ref(), symbols }
     }
 
     /// Where a test is put: beside the tests of the same code, under a name that its text gives.
@@ -340,5 +365,46 @@ impl Subject {
             .find(|path| !judge.has_file(path));
         let free = free.expect("some number of underscores is free");
         RepoPath::parse(&free).expect("a folder of the snapshot and a plain name are a path")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::interpreter::Interpreters;
+    use crate::sandbox::verdict::Reading;
+
+    /// A kept test with its way of failing, votes and evidence.
+    fn kept((sample, words, votes, evidence): (u64, &str, u32, usize)) -> Sampled {
+        let reading = Reading::StatusOnly { succeeded: false };
+        let outcome = Outcome { reading, interpreters: Interpreters::default() };
+        Sampled {
+            sample,
+            votes,
+            kept: true,
+            words: words.to_owned(),
+            path: RepoPath::parse(&format!("test_{sample}.py")).unwrap(),
+            text: String::new(),
+            evidence,
+            base: Some((String::new(), outcome)),
+        }
+    }
+
+    #[track_caller]
+    fn check(tests: &[(u64, &str, u32, usize)], expected: Option<&str>) {
+        let tests: Vec<Sampled> = tests.iter().copied().map(kept).collect();
+        assert_eq!(vote(&tests).as_ref().map(|chosen| chosen.path.as_str()), expected);
+    }
+
+    #[test]
+    fn most_samples_agree_on_the_chosen_test_or_it_says_what_the_issue_says() {
+        let (loud, quiet) = ("AssertionError: 1 != 2", "AssertionError");
+        check(&[(0, quiet, 1, 3), (1, loud, 1, 0), (2, loud, 1, 0)], Some("test_1.py"));
+        check(&[(0, quiet, 1, 0), (1, loud, 1, 1)], Some("test_1.py"));
+        check(&[(0, quiet, 2, 0)], Some("test_0.py"));
+        check(&[(0, quiet, 1, 0), (1, loud, 1, 0)], None);
+        // Addresses tell no ways of failing apart.
+        let at = |address| format!("AssertionError: <X at {address}>");
+        check(&[(0, &at("0x1"), 1, 0), (1, &at("0x2"), 1, 0)], Some("test_0.py"));
     }
 }

@@ -59,8 +59,17 @@ impl Rule<'_> {
         if !names.any(|name| name.starts_with("test")) {
             return Err("it defines no test".to_owned());
         }
+        // What is only imported is not used.
+        let is_import = |number: usize| {
+            outline
+                .imports
+                .iter()
+                .any(|span| span.first as usize <= number && number <= span.last as usize)
+        };
+        let used = text.lines().enumerate().filter(|(idx, _)| !is_import(idx + 1));
+        let used: String = used.flat_map(|(_, line)| [line, "\n"]).collect();
         let (said, named) =
-            (self.definitions.names_in(self.issue), self.definitions.names_in(text));
+            (self.definitions.names_in(self.issue), self.definitions.names_in(&used));
         if named.is_empty() {
             return Err("it names nothing that the repository defines".to_owned());
         }
@@ -205,6 +214,10 @@ mod tests {
             ("def test_x(:\n    pass\n", "it is no Python from line 1 on"),
             ("from shop.cart import total\nassert total(1)\n", "it defines no test"),
             ("def test_x():\n    assert 1 == 2\n", "it names nothing that the repository defines"),
+            (
+                "from shop.cart import total\ndef test_x():\n    assert 1 == 2\n",
+                "it names nothing that the repository defines",
+            ),
             (
                 "from shop.cart import other\ndef test_x():\n    assert other(1) == 2\n",
                 "it names nothing of what the issue names (total)",
