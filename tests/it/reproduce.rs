@@ -30,7 +30,7 @@ macro_rules! test_file {
 
 const RIGHT_TEST: &str = test_file!("self.assertEqual(parse_duration(\"1h30m\"), 5400)");
 /// Each fails on the unchanged code for another reason than the issue's, or not at all.
-const SLIP: &str = test_file!("self.assertEqual(parse_durations(\"1h30m\"), 5400)");
+const SLIP: &str = test_file!("self.assertEqual(parse_duration(hours), 5400)");
 const BAD_CALL: &str = test_file!("self.assertEqual(parse_duration(5400), 5400)");
 const PASSES: &str = test_file!("self.assertEqual(parse_duration(\"45m\"), 2700)");
 const NO_MODULE: &str = "```python\nimport nosuchmodule\nfrom timesheet import parse_duration\n\ndef test_x():\n    assert parse_duration\n```\n";
