@@ -177,9 +177,12 @@ impl Rule<'_> {
     }
 }
 
-/// Numbers of at least two digits, and texts in quotes.
+/// Numbers of at least two digits, that are no part of a name or of `1h30m`, and texts in quotes.
 fn literals(text: &str) -> BTreeSet<&str> {
-    let numbers = text.split(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| 2 <= n.len());
+    let words = text.split(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_'));
+    let is_number =
+        |word: &&str| 2 <= word.len() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let numbers = words.map(|word| word.trim_matches('.')).filter(is_number);
     let quoted = ['"', '\'']
         .into_iter()
         .flat_map(|quote| text.lines().flat_map(move |line| line.split(quote).skip(1).step_by(2)));
@@ -311,5 +314,6 @@ mod tests {
         assert_eq!(evidence("assert total([15, 25]) == 40", "AssertionError: 1 != 2"), 3);
         assert_eq!(evidence("assert total([1, 2]) == 3", "KeyError: 'x'"), 1);
         assert_eq!(evidence("assert total([1, 2]) == 3", "AssertionError"), 0);
+        assert_eq!(evidence("assert total('15m') == 3", "AssertionError"), 0);
     }
 }
