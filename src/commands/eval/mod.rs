@@ -10,6 +10,7 @@ pub mod retrieval;
 pub mod run;
 pub mod source;
 pub mod summary;
+pub mod timed_engine;
 pub mod triage;
 pub mod verify;
 

@@ -1,12 +1,11 @@
 //! `sorft eval` with a model: many instances in flight over one engine, resumable at any moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -16,6 +15,7 @@ use crate::commands::engine::{EngineArgs, open_engine};
 use crate::commands::eval::prediction::Predictions;
 use crate::commands::eval::record_tests::RecordTests;
 use crate::commands::eval::source::{RANKING, Source, failure};
+use crate::commands::eval::timed_engine::TimedEngine;
 use crate::commands::eval::verify::end_with_unknown;
 use crate::commands::eval::{EvalArgs, end_with, progress_bar, summary};
 use crate::commands::interrupt::run_until_interrupted;
@@ -23,7 +23,7 @@ use crate::commands::run_folder::candidate_row;
 use crate::commands::settings::{Surroundings, flags_of};
 use crate::commands::work::{SampleArgs, read_templates, settings_of};
 use crate::instance::Instance;
-use crate::model::{Completion, EngineInfo, Event, Generate, Request};
+use crate::model::Generate;
 use crate::pipeline::calls::Calls;
 use crate::pipeline::evaluate::Judged;
 use crate::pipeline::locate::locate;
@@ -31,7 +31,6 @@ use crate::pipeline::places::Places;
 use crate::pipeline::progress::Progress;
 use crate::pipeline::repair::{Bench, repair};
 use crate::pipeline::settings::Settings;
-use crate::prompt::{CountTokens, Prompt};
 use crate::report::failure::Failure;
 use crate::run::directory::RunRecord;
 use crate::run::eval_dir::EvalDir;
@@ -157,7 +156,7 @@ impl Evaluation<'_> {
         });
         let (context, gold) = opened.await.context("opening the instance")??;
         let indexed = began.elapsed();
-        let engine = TimedEngine { engine: self.engine, busy: Mutex::default() };
+        let engine = TimedEngine::new(self.engine);
         let hear = |_: Progress| {};
         let Self { settings, stages, .. } = self;
         let run = self.dir.run();
@@ -212,52 +211,4 @@ fn ours(error: anyhow::Error) -> anyhow::Error {
 
 fn is_ours(error: &anyhow::Error) -> bool {
     error.is::<NotRecorded>()
-}
-
-/// An engine with a watch on one instance's requests.
-struct TimedEngine<'a> {
-    engine: &'a dyn Generate,
-    busy: Mutex<Duration>,
-}
-
-impl TimedEngine<'_> {
-    /// How long the instance waited for its completions, those of other instances in the same
-    /// batch included.
-    fn busy(&self) -> Duration {
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn timed<T>(&self, work: BoxFuture<'_, T>) -> T {
-        let began = Instant::now();
-        let result = work.await;
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) += began.elapsed();
-        result
-    }
-}
-
-impl Generate for TimedEngine<'_> {
-    fn info(&self) -> &EngineInfo {
-        self.engine.info()
-    }
-
-    fn counter(&self) -> &dyn CountTokens {
-        self.engine.counter()
-    }
-
-    fn generate<'a>(
-        &'a self,
-        request: &'a Request,
-        events: &'a (dyn Fn(Event) + Send + Sync),
-    ) -> BoxFuture<'a, anyhow::Result<Vec<Completion>>> {
-        Box::pin(self.timed(self.engine.generate(request, events)))
-    }
-
-    fn score<'a>(
-        &'a self,
-        prompt: &'a Prompt,
-        continuations: &'a [String],
-    ) -> Option<BoxFuture<'a, anyhow::Result<Vec<f64>>>> {
-        let scores = self.engine.score(prompt, continuations)?;
-        Some(Box::pin(self.timed(scores)))
-    }
 }
