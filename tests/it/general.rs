@@ -11,7 +11,11 @@ use crate::server::{Script, Server};
 
 /// A server that gives these answers in turn.
 fn server(answers: Vec<&'static str>) -> Server {
-    Server::start(Script { file: "", function: "", line: "", edits: answers, tests: Vec::new() })
+    Server::start(only_edits(answers))
+}
+
+fn only_edits(answers: Vec<&'static str>) -> Script {
+    Script { file: "", function: "", line: "", edits: answers, tests: Vec::new() }
 }
 
 /// Runs a command that must end with `code`, and reads the JSON that it prints.
@@ -103,35 +107,34 @@ fn a_described_function_is_searched_and_given_answers_are_scored_alike() {
     check_said(&output, 2, &["`bad.json`, line 1: no answer\nhint: wanted is"]);
 }
 
-/// Begins a command, and kills it once the server was asked `n` times more. Gives whether it was
-/// still running then.
-fn kill_after(n: usize, machine: &Machine, server: &Server, arguments: &[&str]) -> bool {
-    let wanted = server.n_calls() + n;
+/// Begins a command, and kills it once it waits for an answer that never comes: the server gives
+/// `n`.
+fn kill_after(n: usize, machine: &Machine, answer: &'static str, arguments: &[&str]) {
+    let stalling = Server::start_stalling(only_edits(vec![answer]), n);
     let mut process = std::process::Command::new(assert_cmd::cargo::cargo_bin("sorft"));
     process.envs(machine.variables()).env_remove("SORFT_API_KEY");
     process.current_dir(machine.home.path()).args(arguments);
+    process.args(["--endpoint", &stalling.url()]);
     let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(60);
-    while server.n_calls() < wanted && Instant::now() < until {
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
+    while stalling.n_calls() <= n && Instant::now() < until {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it was killed");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let is_running = child.try_wait().unwrap().is_none();
-    drop(child.kill());
+    child.kill().unwrap();
     child.wait().unwrap();
-    is_running
+    assert_eq!(stalling.n_calls(), n + 1);
 }
 
 #[test]
 fn a_killed_search_ends_as_an_unbroken_one_and_parts_make_the_whole() {
     let machine = Machine::new();
     write_needles(&machine, &["me/a", "me/b", "me/c", "me/d"]);
-    let server = server(vec!["```python\ndef mirror(text):\n    pass\n```"]);
+    let answer = "```python\ndef mirror(text):\n    pass\n```";
+    let server = server(vec![answer]);
     let url = server.url();
-    let ask = ["eval", "repoqa", "needles.json", "--endpoint", &url, "--context-tokens", "400"];
-    let with = |more: &[&'static str]| [&ask[..], more].concat();
+    let search = ["eval", "repoqa", "needles.json", "--context-tokens", "400"];
+    let with = |more: &[&'static str]| [&search[..], &["--endpoint", &url], more].concat();
     let lines = |names: &[&str]| {
         let mut lines = Vec::new();
         for name in names {
@@ -144,14 +147,14 @@ fn a_killed_search_ends_as_an_unbroken_one_and_parts_make_the_whole() {
     figures(&machine, 0, &with(&["--out", "whole.jsonl"]));
     assert_eq!(lines(&["whole.jsonl"]).len(), 8);
 
-    let broken = with(&["--jobs", "1", "--out", "broken.jsonl"]);
+    let broken = ["--jobs", "1", "--out", "broken.jsonl"];
+    for n in [2, 3] {
+        kill_after(n, &machine, answer, &[&search[..], &broken].concat());
+    }
     let n_before = server.n_calls();
-    let kills = [2, 3].map(|n| kill_after(n, &machine, &server, &broken));
-    assert!(kills.contains(&true), "no run was killed on its way");
-    figures(&machine, 0, &broken);
+    figures(&machine, 0, &with(&broken));
     assert_eq!(lines(&["broken.jsonl"]), lines(&["whole.jsonl"]));
-    // An answer that was on its way is asked for again, and no other.
-    assert!(server.n_calls() - n_before <= 8 + kills.len());
+    assert_eq!(server.n_calls() - n_before, 8 - 2 - 3);
 
     figures(&machine, 0, &with(&["--shard", "1/2", "--out", "one.jsonl"]));
     figures(&machine, 0, &with(&["--shard", "2/2", "--out", "two.jsonl"]));

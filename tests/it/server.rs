@@ -32,21 +32,30 @@ struct Answer {
     calls: Arc<AtomicUsize>,
     edits: AtomicUsize,
     tests: AtomicUsize,
+    /// Completions that are given; whoever asks for more waits.
+    limit: usize,
 }
+
+const FOR_EVER: Duration = Duration::from_secs(100_000);
 
 impl Server {
     pub(crate) fn start(script: Script) -> Self {
+        Self::start_stalling(script, usize::MAX)
+    }
+
+    /// A server that gives so many completions, and never answers after that.
+    pub(crate) fn start_stalling(script: Script, limit: usize) -> Self {
         Self::start_with(|calls| Answer {
             script,
             calls,
             edits: AtomicUsize::new(0),
             tests: AtomicUsize::new(0),
+            limit,
         })
     }
 
     /// A server that takes requests and never answers.
     pub(crate) fn start_silent() -> Self {
-        const FOR_EVER: Duration = Duration::from_secs(100_000);
         Self::start_with(|_| ResponseTemplate::new(200).set_delay(FOR_EVER))
     }
 
@@ -96,7 +105,7 @@ impl Server {
         requests.iter().map(key).collect()
     }
 
-    /// Completions given so far.
+    /// Completions asked for so far.
     pub(crate) fn n_calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -113,6 +122,10 @@ impl Respond for Answer {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let prompt = body["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
         let n = body["n"].as_u64().unwrap_or(1) as usize;
+        if self.limit <= self.calls.load(Ordering::SeqCst) {
+            self.calls.fetch_add(n, Ordering::SeqCst);
+            return ResponseTemplate::new(200).set_delay(FOR_EVER);
+        }
         let texts: Vec<&str> = if prompt.contains("Which of these files") {
             vec![self.script.file; n]
         } else if prompt.contains("Which of these symbols") {
