@@ -350,7 +350,9 @@ fn render_side(side: &Side, line: &mut impl FnMut(&str)) {
 fn wrapped(path: &RepoPath) -> String {
     let text = path.as_str();
     let is_verb = ["delete ", "rename ", "mode "].iter().any(|verb| text.starts_with(verb));
-    if unwrapped(text) == text && !is_verb && !text.contains(" -> ") && !text.contains('`') {
+    // An arrow at its end, too, would be taken for that of a renaming.
+    let has_arrow = format!(" {text} ").contains(" -> ");
+    if unwrapped(text) == text && !is_verb && !has_arrow && !text.contains('`') {
         return text.to_owned();
     }
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);

@@ -197,6 +197,16 @@ fn any_edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+#[test]
+fn arrows_in_paths_are_none_of_a_renaming() {
+    for (from, to) in [("a ->", "a"), ("a", "-> a"), ("->", "b"), ("a -> b", "->")] {
+        let path = |path: &str| RepoPath::parse(path).unwrap();
+        let edits = vec![Edit::Rename { from: path(from), to: path(to) }];
+        let answer = render_answer(&edits);
+        assert_eq!(parse_completion(&answer, Ended::ByItself), Ok(edits), "{answer}");
+    }
+}
+
 proptest! {
     #[test]
     fn written_edits_read_back(edits in prop::collection::vec(any_edit(), 1..5)) {
