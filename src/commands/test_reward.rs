@@ -95,11 +95,17 @@ impl TestRewardArgs {
             .filter(|row| row.stage == StageKind::Edit)
             .map(|row| row.instance_id.as_str())
             .collect();
+        ensure!(
+            !wanted.is_empty(),
+            "`--verify tests` judges edits, and no episode is of the edit stage\n\
+             hint: leave it out, or name episodes of that stage"
+        );
         let mut instances = read_dataset(records)?.instances;
         instances.retain(|instance| wanted.contains(instance.task().instance_id.as_str()));
         ensure!(
             !instances.is_empty(),
-            "`{}` holds the record of none of {} instances with an edit episode",
+            "`{}` holds the record of none of {} instances with an edit episode\n\
+             hint: `--records` wants the records that the episodes were made from",
             records.display(),
             wanted.len()
         );
@@ -147,7 +153,7 @@ impl EditTests {
             scope
                 .spawn(|| self.runtime.block_on(verdict))
                 .join()
-                .map_err(|_| anyhow!("it panicked"))
+                .map_err(|_| anyhow!("the tests' thread panicked"))
         })??;
         Ok(verdict.outcome == TestOutcome::Resolved)
     }

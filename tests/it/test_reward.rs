@@ -130,4 +130,8 @@ fn tests_that_cannot_judge_are_told_of() {
     refused(&VERIFY, "the tests of none of 1 records tell right from wrong here");
     bench.write_records(&[bench.record("me__demo-1")]);
     refused(&VERIFY, "holds the record of none of 1 instances with an edit episode");
+    let episodes = fs::read_to_string(bench.path("e.jsonl")).unwrap();
+    let files: String = episodes.lines().filter(|row| row.contains("\"stage\":\"file\"")).collect();
+    fs::write(bench.path("e.jsonl"), files).unwrap();
+    refused(&VERIFY, "no episode is of the edit stage");
 }

@@ -22,8 +22,8 @@ pub struct SelectArgs {
     /// In an order drawn with this seed, before --limit
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
-    /// After all that: every Nth task, beginning with the Ith (I from 1); the files of all parts,
-    /// one after the other, are the file of the whole
+    /// The I-th of N parts of what is selected; their files, one after the other, are that of the
+    /// whole
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
 }
