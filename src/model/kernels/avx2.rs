@@ -4,18 +4,17 @@
 #![expect(clippy::cast_ptr_alignment, reason = "the loads and stores used take any address")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NLT_UQ, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_loadl_epi64,
-    _mm_loadu_si128, _mm_packs_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_andnot_ps, _mm256_blend_epi16, _mm256_castsi256_ps, _mm256_castsi256_si128,
-    _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps,
-    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_NLT_UQ, _MM_HINT_T0, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_packs_epi16, _mm_prefetch, _mm_storeu_si128, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps,
+    _mm256_blend_epi16, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_packs_epi32, _mm256_permute4x64_epi64,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps,
 };
 
 use crate::model::kernels::Isa;
@@ -74,12 +73,10 @@ impl Lanes for Avx2 {
     type Dots = Pair;
 
     #[inline(always)]
-    fn prefetch<T>(self, from: &T, ahead: usize) {
-        let first = std::ptr::from_ref(from).cast::<i8>().wrapping_add(ahead);
-        for line in 0..size_of::<T>().div_ceil(64) {
-            // Prefetching touches no memory that may not be touched, whatever the address.
-            vector!(_mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64 * line)));
-        }
+    fn prefetch_line<T>(self, from: &T, ahead: usize) {
+        let line = std::ptr::from_ref(from).cast::<i8>().wrapping_add(ahead);
+        // Prefetching touches no memory that may not be touched, whatever the address.
+        vector!(_mm_prefetch::<_MM_HINT_T0>(line));
     }
 
     #[inline(always)]
@@ -171,6 +168,19 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn start_weighted(self) -> Pair {
+        [vector!(_mm256_setzero_si256()); 2]
+    }
+
+    /// A pair of columns is 2 · 127 · 128 = 32,512 at most.
+    #[inline(always)]
+    fn dot_weighted(self, sums: Pair, values: Pair, weights: [u8; 4]) -> Pair {
+        let weights = [vector!(_mm256_set1_epi32(i32::from_le_bytes(weights))); 2];
+        let products = both!(_mm256_maddubs_epi16(weights, values));
+        self.add_ints(sums, self.finish(products))
+    }
+
+    #[inline(always)]
     fn store_ints(self, ints: Pair, to: &mut [i32; LANES]) {
         let to = to.as_mut_ptr().cast::<__m256i>();
         vector!({
@@ -249,16 +259,6 @@ impl Lanes for Avx2 {
         let ints = both!(_mm256_cvtepu16_epi32(words));
         let bits = both!(_mm256_slli_epi32::<16>(ints));
         both!(_mm256_castsi256_ps(bits))
-    }
-
-    #[inline(always)]
-    fn to_halves(self, floats: FloatPair, to: &mut [u16; LANES]) {
-        let halves = both!(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats));
-        let to = to.as_mut_ptr().cast::<__m128i>();
-        vector!({
-            _mm_storeu_si128(to, halves[0]);
-            _mm_storeu_si128(to.add(1), halves[1]);
-        });
     }
 
     #[inline(always)]

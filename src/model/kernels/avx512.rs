@@ -3,20 +3,20 @@
 #![expect(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _CMP_NLT_UQ, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_add_epi32,
-    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehl_ps,
-    _mm_prefetch, _mm_shuffle_ps, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_max_ps, _mm256_storeu_si256,
-    _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_pd,
-    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cmp_ps_mask,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_div_ps,
-    _mm512_dpbusd_epi32, _mm512_extractf64x4_pd, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps, _mm512_xor_si512,
+    __m512, __m512i, _CMP_NLT_UQ, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_add_ss,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_prefetch,
+    _mm_shuffle_ps, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_castpd_ps,
+    _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_max_ps, _mm512_abs_ps, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castps_pd, _mm512_castps512_ps256, _mm512_castsi512_ps,
+    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_extractf64x4_pd,
+    _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_mullo_epi32,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_sub_ps, _mm512_xor_si512,
 };
 
 use crate::model::kernels::Isa;
@@ -60,12 +60,10 @@ impl Lanes for Avx512 {
     type Dots = __m512i;
 
     #[inline(always)]
-    fn prefetch<T>(self, from: &T, ahead: usize) {
-        let first = std::ptr::from_ref(from).cast::<i8>().wrapping_add(ahead);
-        for line in 0..size_of::<T>().div_ceil(64) {
-            // Prefetching touches no memory that may not be touched, whatever the address.
-            vector!(_mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64 * line)));
-        }
+    fn prefetch_line<T>(self, from: &T, ahead: usize) {
+        let line = std::ptr::from_ref(from).cast::<i8>().wrapping_add(ahead);
+        // Prefetching touches no memory that may not be touched, whatever the address.
+        vector!(_mm_prefetch::<_MM_HINT_T0>(line));
     }
 
     #[inline(always)]
@@ -154,6 +152,17 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn start_weighted(self) -> __m512i {
+        vector!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn dot_weighted(self, sums: __m512i, values: __m512i, weights: [u8; 4]) -> __m512i {
+        let weights = i32::from_le_bytes(weights);
+        vector!(_mm512_dpbusd_epi32(sums, _mm512_set1_epi32(weights), values))
+    }
+
+    #[inline(always)]
     fn store_ints(self, ints: __m512i, to: &mut [i32; LANES]) {
         vector!(_mm512_storeu_si512(to.as_mut_ptr().cast(), ints));
     }
@@ -227,14 +236,6 @@ impl Lanes for Avx512 {
             let ints = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(ints))
         })
-    }
-
-    #[inline(always)]
-    fn to_halves(self, floats: __m512, to: &mut [u16; LANES]) {
-        vector!({
-            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
-        });
     }
 
     #[inline(always)]

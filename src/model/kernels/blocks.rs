@@ -61,6 +61,7 @@ impl Source for Q4_0 {
 pub(super) struct Q4_1;
 
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct Q4_1Block {
     quants: Halves,
     scale: Half,

@@ -6,7 +6,7 @@ use crate::model::kernels::Isa;
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
 
 /// Logits that share an entry of [`maxima`].
-pub const CHUNK: usize = 1024;
+pub const CHUNK: usize = 256;
 
 /// Bits of a word of the allowed tokens.
 const WORD: usize = 64;
@@ -76,9 +76,25 @@ pub fn maxima(isa: Isa, choice: Choice<'_>) -> Vec<f32> {
     maxima
 }
 
-/// `Σ exp(logit - max)` of what is allowed, where `maxima` are those of the same choice.
-pub fn sum_exp(isa: Isa, choice: Choice<'_>, maxima: &[f32], max: f32) -> f64 {
-    dispatch(isa, SumExp { choice, maxima, max })
+/// What a logit weighs: `exp((logit - max) / temperature)`, and nothing below `floor`.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights {
+    /// The greatest logit.
+    pub max: f32,
+    pub temperature: f32,
+    pub floor: f32,
+}
+
+impl Weights {
+    /// Those whose share is a token's probability.
+    pub const fn plain(max: f32) -> Self {
+        Self { max, temperature: 1.0, floor: f32::NEG_INFINITY }
+    }
+}
+
+/// The sum of the weights of what is allowed, where `maxima` are those of the same choice.
+pub fn sum_exp(isa: Isa, choice: Choice<'_>, maxima: &[f32], weights: Weights) -> f64 {
+    dispatch(isa, SumExp { choice, maxima, weights })
 }
 
 struct Maxima<'a> {
@@ -114,7 +130,7 @@ impl Kernel for Maxima<'_> {
 struct SumExp<'a> {
     choice: Choice<'a>,
     maxima: &'a [f32],
-    max: f32,
+    weights: Weights,
 }
 
 impl Kernel for SumExp<'_> {
@@ -122,11 +138,14 @@ impl Kernel for SumExp<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> f64 {
-        let max = lanes.splat(self.max);
+        let Weights { max, temperature, floor } = self.weights;
+        let inverse = lanes.splat(1.0 / temperature);
+        // Below the second every weight is 0.
+        let floor = floor.max(max - 87.0 * temperature);
+        let max = lanes.splat(max);
         let mut total = 0.0;
         for (chunk, greatest) in self.maxima.iter().enumerate() {
-            // Below this every weight of the chunk is 0.
-            if greatest - self.max < -87.0 {
+            if *greatest < floor {
                 continue;
             }
             let mut sums = [lanes.splat(0.0); WORD / LANES];
@@ -136,7 +155,8 @@ impl Kernel for SumExp<'_> {
                 #[inline(always)]
                 |floats| {
                     for (sum, floats) in sums.iter_mut().zip(floats) {
-                        *sum = lanes.add(*sum, lanes.exp(lanes.sub(floats, max)));
+                        let weights = lanes.exp(lanes.mul(lanes.sub(floats, max), inverse));
+                        *sum = lanes.add(*sum, lanes.zero_below(weights, floats, floor));
                     }
                 },
             );
@@ -179,7 +199,7 @@ mod tests {
                     if max == f32::NEG_INFINITY {
                         continue;
                     }
-                    let sum = sum_exp(isa, choice, &maxima, max);
+                    let sum = sum_exp(isa, choice, &maxima, Weights::plain(max));
                     assert!((sum - exact).abs() < 1e-5 * exact, "{isa:?} {n}: {sum} {exact}");
                     assert_eq!(*first.get_or_insert(sum), sum, "{isa:?}");
                 }

@@ -53,6 +53,7 @@ impl TwoLevels {
 pub(super) struct Q4K;
 
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct Q4KBlock {
     quants: [Halves; 8],
     levels: TwoLevels,
@@ -101,6 +102,7 @@ impl Source for Q4K {
 pub(super) struct Q5K;
 
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct Q5KBlock {
     quants: [(Halves, FifthBits); 8],
     levels: TwoLevels,
@@ -156,6 +158,7 @@ impl Source for Q5K {
 pub(super) struct Q6K;
 
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct Q6KBlock {
     quants: [(Halves, UpperBits); 8],
     scales: [[[i8; LANES]; 2]; 8],

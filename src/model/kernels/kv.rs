@@ -1,15 +1,28 @@
-//! The store of half-precision keys and values that sequences share.
+//! The store of 8-bit keys and values that sequences share.
 //!
 //! A sequence is a list of segments: the first begins at position 0, each ends for it where the
 //! next one begins, and only the last may still be growing. Sequences that begin alike list the
 //! same segments.
+//!
+//! Keys lie as the weights of a product do, 16 positions in the place of 16 outputs, with a scale
+//! for every 32 dimensions: scores are a product of queries with them. Keys of 16 bits are two
+//! keys of 8, the second what the first lacks, and so twice as many dimensions of a product. A
+//! position's value has one scale, which attention takes into the weights of its sum.
 
-use crate::model::kernels::Isa;
-use crate::model::kernels::activation::sixteen;
-use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
+use std::ops::Range;
+
+use crate::model::kernels::activation::{
+    SMALL, factor_and_scale, load_part, quantize_with_rest, sixteen,
+};
+use crate::model::kernels::lanes::{ByteGroup, Kernel, LANES, Lanes, dispatch};
+use crate::model::kernels::layout::{Arithmetic, Format, GROUPS, PART};
+use crate::model::kernels::team::Team;
 
 /// Positions lie in groups of so many; a segment begins at a multiple of it.
 pub const GROUP: usize = LANES;
+
+/// Fours of positions in a group.
+const FOURS: usize = GROUP / 4;
 
 /// Sizes of the attention of one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,12 +34,47 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// What scores are multiplied with: `1 / sqrt(head_dim)`.
     pub scale: f32,
+    pub precision: KeyPrecision,
+}
+
+/// How finely keys are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPrecision {
+    Int8,
+    /// Where some dimensions of a key are a hundred times larger than the others, as with the
+    /// biases of qwen2: 8 bits there cost 1 % of perplexity.
+    Int16,
+}
+
+impl AttentionShape {
+    /// Parts of 32 dimensions in a head.
+    pub(super) const fn n_parts(&self) -> usize {
+        self.head_dim.div_ceil(PART)
+    }
+
+    /// Key parts of a position's group.
+    pub(super) const fn n_keys(&self) -> usize {
+        match self.precision {
+            KeyPrecision::Int8 => self.n_parts(),
+            KeyPrecision::Int16 => 2 * self.n_parts(),
+        }
+    }
+
+    /// Value fours of a position's group.
+    const fn n_values(&self) -> usize {
+        FOURS * self.n_dims()
+    }
+
+    /// Sixteens of dimensions in a head.
+    pub(super) const fn n_dims(&self) -> usize {
+        self.head_dim / LANES
+    }
 }
 
 /// Keys and values of consecutive positions, of all layers.
 #[derive(Debug, Clone)]
 pub struct KvSegment {
-    head_dim: usize,
+    shape: AttentionShape,
     start: usize,
     layers: Vec<LayerKv>,
 }
@@ -37,12 +85,64 @@ struct LayerKv {
     heads: Vec<HeadKv>,
 }
 
-/// For each group of positions `head_dim` × 16 halves: of keys the positions of a dimension
-/// together, of values the dimensions of a position. Unused places hold 0.
+/// Whole groups of positions; unused places hold 0.
 #[derive(Debug, Clone, Default)]
 struct HeadKv {
-    keys: Vec<[u16; LANES]>,
-    values: Vec<[u16; LANES]>,
+    /// Of each group, one for every 32 dimensions.
+    keys: Vec<KeyPart>,
+    /// Of each group, for every 4 positions one for each 16 dimensions.
+    values: Vec<ValueFour>,
+    /// Of each group, the positions' scales.
+    value_scales: Vec<[f32; LANES]>,
+}
+
+/// 32 dimensions of the keys of 16 positions.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct KeyPart {
+    quants: [ByteGroup; GROUPS],
+    scale: [f32; LANES],
+}
+
+/// 16 dimensions of the values of 4 positions, a dimension's 4 positions together.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct ValueFour(pub(super) ByteGroup);
+
+/// What one head holds of a group of positions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadGroup<'a> {
+    pub(super) keys: &'a [KeyPart],
+    pub(super) values: &'a [ValueFour],
+    pub(super) value_scales: &'a [f32; LANES],
+}
+
+impl KeyPart {
+    const EMPTY: Self = Self { quants: [[0; 4 * LANES]; GROUPS], scale: [0.0; LANES] };
+}
+
+impl HeadGroup<'_> {
+    pub(super) const EMPTY: Self = Self { keys: &[], values: &[], value_scales: &[0.0; LANES] };
+}
+
+/// Keys as packed weights: 16 positions are 16 outputs.
+#[derive(Debug)]
+pub(super) struct Keys;
+
+impl Format for Keys {
+    type Block = KeyPart;
+    const PARTS: usize = 1;
+    const ARITHMETIC: Arithmetic = Arithmetic::Signed;
+
+    #[inline(always)]
+    fn quants<L: Lanes, const GROUP: usize>(lanes: L, keys: &KeyPart, _: usize) -> L::Bytes {
+        lanes.bytes(&keys.quants[GROUP])
+    }
+
+    #[inline(always)]
+    fn scale<L: Lanes>(lanes: L, keys: &KeyPart, _: usize) -> L::Floats {
+        lanes.floats(&keys.scale)
+    }
 }
 
 impl KvSegment {
@@ -53,7 +153,7 @@ impl KvSegment {
     pub fn new(n_layers: usize, shape: &AttentionShape) -> Self {
         assert!(shape.head_dim.is_multiple_of(LANES), "heads are whole sixteens");
         let layer = LayerKv { len: 0, heads: vec![HeadKv::default(); shape.n_kv_heads] };
-        Self { head_dim: shape.head_dim, start: 0, layers: vec![layer; n_layers] }
+        Self { shape: *shape, start: 0, layers: vec![layer; n_layers] }
     }
 
     /// The position of its first entry, a multiple of [`GROUP`].
@@ -69,8 +169,7 @@ impl KvSegment {
     /// Bytes of memory that its keys and values take.
     pub fn n_bytes(&self) -> usize {
         let heads = self.layers.iter().flat_map(|layer| &layer.heads);
-        let blocks = heads.map(|head| head.keys.capacity() + head.values.capacity());
-        blocks.sum::<usize>() * size_of::<[u16; LANES]>()
+        heads.map(HeadKv::n_bytes).sum()
     }
 
     /// A segment of its own that goes on after position `end` of this one: it begins at the last
@@ -83,21 +182,17 @@ impl KvSegment {
     pub fn branch(&self, end: usize) -> Self {
         let start = end / GROUP * GROUP;
         assert!(self.start <= start, "a branch begins within its segment");
-        let head_dim = self.head_dim;
-        let skipped = (start - self.start) / GROUP * head_dim;
+        let skipped = (start - self.start) / GROUP;
         let layers = self.layers.iter().map(|layer| {
             assert!(end <= self.start + layer.len, "a branch begins within its segment");
-            let kept = skipped..skipped + (end - start).div_ceil(GROUP) * head_dim;
-            let heads = layer.heads.iter().map(|head| HeadKv {
-                keys: head.keys[kept.clone()].to_vec(),
-                values: head.values[kept.clone()].to_vec(),
-            });
+            let kept = skipped..skipped + (end - start).div_ceil(GROUP);
+            let heads = layer.heads.iter().map(|head| head.copy(kept.clone(), &self.shape));
             let len = layer.len - (start - self.start);
             let mut branch = LayerKv { len, heads: heads.collect() };
-            branch.truncate(end - start, head_dim);
+            branch.truncate(end - start, &self.shape);
             branch
         });
-        Self { head_dim, start, layers: layers.collect() }
+        Self { shape: self.shape, start, layers: layers.collect() }
     }
 
     /// Puts the keys and values of one layer, rows of `n_kv_heads * head_dim`, at positions from
@@ -107,69 +202,111 @@ impl KvSegment {
     /// Where the lengths do not fit, or `start` lies before this segment or after its end.
     pub fn append(
         &mut self,
-        isa: Isa,
+        team: &Team,
         layer: usize,
         start: usize,
         (keys, values): (&[f32], &[f32]),
     ) {
-        let (head_dim, past) = (self.head_dim, self.end(layer));
+        let (shape, past) = (self.shape, self.end(layer));
         let (layer, len) = (&mut self.layers[layer], start.wrapping_sub(self.start));
-        let width = layer.heads.len() * head_dim;
+        let width = layer.heads.len() * shape.head_dim;
         assert!(keys.len().is_multiple_of(width), "keys are whole rows");
         assert_eq!(keys.len(), values.len(), "keys and values are of one size");
         assert!(self.start <= start && start <= past, "positions follow each other");
-        layer.truncate(len, head_dim);
-        let blocks = (len + keys.len() / width).div_ceil(GROUP) * head_dim;
-        for head in &mut layer.heads {
-            head.keys.resize(blocks, [0; LANES]);
-            head.values.resize(blocks, [0; LANES]);
+        layer.truncate(len, &shape);
+        layer.len += keys.len() / width;
+        let n_groups = layer.len.div_ceil(GROUP);
+        let tasks = layer.heads.iter_mut().enumerate().map(|(idx, head)| {
+            head.resize(n_groups, &shape);
+            Append { head, first: len, keys, values, width, idx, shape }
+        });
+        if keys.len() < SMALL {
+            tasks.for_each(|task| dispatch(team.isa(), task));
+        } else {
+            team.for_each(tasks.collect(), |task| dispatch(team.isa(), task));
         }
-        dispatch(isa, Append { layer, keys, values, head_dim });
     }
 
-    /// One head's keys (a dimension's 16 positions together) and values (a position's dimensions
-    /// together) of the group of positions that begins at `position`.
+    /// What one head holds of the group of positions that begins at `position`.
     #[inline(always)]
-    pub(super) fn group(
-        &self,
-        layer: usize,
-        kv_head: usize,
-        position: usize,
-    ) -> (&[[u16; LANES]], &[[u16; LANES]]) {
-        let first = (position - self.start) / GROUP * self.head_dim;
+    pub(super) fn group(&self, layer: usize, kv_head: usize, position: usize) -> HeadGroup<'_> {
+        let group = (position - self.start) / GROUP;
         let head = &self.layers[layer].heads[kv_head];
-        (&head.keys[first..first + self.head_dim], &head.values[first..first + self.head_dim])
+        let (n_keys, n_values) = (self.shape.n_keys(), self.shape.n_values());
+        HeadGroup {
+            keys: &head.keys[group * n_keys..][..n_keys],
+            values: &head.values[group * n_values..][..n_values],
+            value_scales: &head.value_scales[group],
+        }
     }
 }
 
 impl LayerKv {
     /// Keeps the first `len` positions and sets the places after them to 0.
-    fn truncate(&mut self, len: usize, head_dim: usize) {
+    fn truncate(&mut self, len: usize, shape: &AttentionShape) {
         if self.len <= len {
             return;
         }
         self.len = len;
-        let used = len % GROUP;
         for head in &mut self.heads {
-            head.keys.truncate(len.div_ceil(GROUP) * head_dim);
-            head.values.truncate(len.div_ceil(GROUP) * head_dim);
-            if used != 0 {
-                let last = head.keys.len() - head_dim;
-                for dimension in &mut head.keys[last..] {
-                    dimension[used..].fill(0);
-                }
-                head.values[last + used * head_dim / LANES..].fill([0; LANES]);
-            }
+            head.resize(len.div_ceil(GROUP), shape);
+            head.forget(len..len.next_multiple_of(GROUP), shape);
         }
     }
 }
 
-/// Rounds rows to half precision and puts them in their places.
+impl HeadKv {
+    fn n_bytes(&self) -> usize {
+        self.keys.capacity() * size_of::<KeyPart>()
+            + self.values.capacity() * size_of::<ValueFour>()
+            + self.value_scales.capacity() * size_of::<[f32; LANES]>()
+    }
+
+    fn resize(&mut self, n_groups: usize, shape: &AttentionShape) {
+        self.keys.resize(n_groups * shape.n_keys(), KeyPart::EMPTY);
+        self.values.resize(n_groups * shape.n_values(), ValueFour([0; 4 * LANES]));
+        self.value_scales.resize(n_groups, [0.0; LANES]);
+    }
+
+    fn copy(&self, groups: Range<usize>, shape: &AttentionShape) -> Self {
+        let (n_keys, n_values) = (shape.n_keys(), shape.n_values());
+        Self {
+            keys: self.keys[groups.start * n_keys..groups.end * n_keys].to_vec(),
+            values: self.values[groups.start * n_values..groups.end * n_values].to_vec(),
+            value_scales: self.value_scales[groups].to_vec(),
+        }
+    }
+
+    /// Sets the places of some positions of one group to 0.
+    fn forget(&mut self, positions: Range<usize>, shape: &AttentionShape) {
+        let (n_keys, n_dims) = (shape.n_keys(), shape.n_dims());
+        for position in positions {
+            let (group, place) = (position / GROUP, position % GROUP);
+            for part in &mut self.keys[group * n_keys..][..n_keys] {
+                part.scale[place] = 0.0;
+                for quants in &mut part.quants {
+                    quants[4 * place..][..4].fill(0);
+                }
+            }
+            for four in &mut self.values[position / 4 * n_dims..][..n_dims] {
+                four.0.iter_mut().skip(place % 4).step_by(4).for_each(|quant| *quant = 0);
+            }
+            self.value_scales[group][place] = 0.0;
+        }
+    }
+}
+
+/// Rounds one head's part of rows to 8 bits and puts them in their places.
 struct Append<'a> {
-    layer: &'a mut LayerKv,
+    head: &'a mut HeadKv,
+    /// The first row's position in the segment.
+    first: usize,
     keys: &'a [f32],
     values: &'a [f32],
-    head_dim: usize,
+    width: usize,
+    /// Which of the rows' heads it is.
+    idx: usize,
+    shape: AttentionShape,
 }
 
 impl Kernel for Append<'_> {
@@ -177,25 +314,40 @@ impl Kernel for Append<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { layer, keys, values, head_dim } = self;
-        let width = layer.heads.len() * head_dim;
-        for (keys, values) in keys.chunks(width).zip(values.chunks(width)) {
-            let (group, place) = (layer.len / GROUP, layer.len % GROUP);
-            let rows = keys.chunks(head_dim).zip(values.chunks(head_dim));
-            for (head, (keys, values)) in layer.heads.iter_mut().zip(rows) {
-                let first = group * head_dim;
-                for at in (0..head_dim).step_by(LANES) {
-                    let mut halves = [0; LANES];
-                    lanes.to_halves(lanes.floats(sixteen(keys, at)), &mut halves);
-                    let blocks = &mut head.keys[first + at..first + at + LANES];
-                    for (block, half) in blocks.iter_mut().zip(halves) {
-                        block[place] = half;
+        let Self { head, first, keys, values, width, idx, shape } = self;
+        let (n_keys, n_parts, n_dims) = (shape.n_keys(), shape.n_parts(), shape.n_dims());
+        let own = idx * shape.head_dim..(idx + 1) * shape.head_dim;
+        let rows = keys.chunks(width).zip(values.chunks(width));
+        for (position, (keys, values)) in (first..).zip(rows) {
+            let (keys, values) = (&keys[own.clone()], &values[own.clone()]);
+            let (group, place) = (position / GROUP, position % GROUP);
+            let parts = &mut head.keys[group * n_keys..][..n_keys];
+            for i in 0..n_parts {
+                let mut floats = load_part(lanes, keys, i);
+                for part in parts[i..].iter_mut().step_by(n_parts) {
+                    let (quantized, rest) = quantize_with_rest(lanes, floats);
+                    floats = rest;
+                    part.scale[place] = quantized.scale;
+                    for (to, quants) in part.quants.iter_mut().zip(quantized.quants) {
+                        to[4 * place..][..4].copy_from_slice(&quants.map(i8::cast_unsigned));
                     }
-                    let block = first + (place * head_dim + at) / LANES;
-                    lanes.to_halves(lanes.floats(sixteen(values, at)), &mut head.values[block]);
                 }
             }
-            layer.len += 1;
+            let mut largest = lanes.splat(0.0);
+            for dim in 0..n_dims {
+                let values = lanes.floats(sixteen(values, dim * LANES));
+                largest = lanes.max(largest, lanes.abs(values));
+            }
+            let (factor, scale) = factor_and_scale(lanes.largest(largest));
+            head.value_scales[group][place] = scale;
+            for (dim, four) in head.values[position / 4 * n_dims..][..n_dims].iter_mut().enumerate()
+            {
+                let values = lanes.floats(sixteen(values, dim * LANES));
+                let quants = lanes.narrow(lanes.round(lanes.mul(values, lanes.splat(factor))));
+                for (lane, quant) in quants.into_iter().enumerate() {
+                    four.0[4 * lane + place % 4] = quant.cast_unsigned();
+                }
+            }
         }
     }
 }

@@ -32,8 +32,17 @@ pub(super) trait Lanes: Copy {
     /// Dot products of 16 rows while they grow over up to 32 columns (see [`Lanes::start`]).
     type Dots: Copy;
 
+    /// Has the line of memory that holds what lies `ahead` bytes after `from` brought near.
+    fn prefetch_line<T>(self, from: &T, ahead: usize);
+
     /// Has what lies `ahead` bytes after `from`, as much as `from` is, brought near.
-    fn prefetch<T>(self, from: &T, ahead: usize);
+    #[inline(always)]
+    fn prefetch<T>(self, from: &T, ahead: usize) {
+        for line in 0..size_of::<T>().div_ceil(64) {
+            self.prefetch_line(from, ahead + 64 * line);
+        }
+    }
+
     fn bytes(self, from: &ByteGroup) -> Self::Bytes;
     /// Shifts towards the low bits; bits that cross a byte border must be masked off.
     fn shift_right<const N: i32>(self, bytes: Self::Bytes) -> Self::Bytes;
@@ -70,6 +79,11 @@ pub(super) trait Lanes: Copy {
     fn dot_signed(self, dots: Self::Ints, weights: Self::Bytes, activations: [i8; 4])
     -> Self::Ints;
 
+    /// Begins sums of values with unsigned weights.
+    fn start_weighted(self) -> Self::Ints;
+    /// Adds 4 columns of signed 8-bit values times one row's 4 weights of at most 127.
+    fn dot_weighted(self, sums: Self::Ints, values: Self::Bytes, weights: [u8; 4]) -> Self::Ints;
+
     /// The sums of the lanes that are equal modulo 4.
     #[inline(always)]
     fn fold_ints(self, ints: Self::Ints) -> [i32; 4] {
@@ -94,8 +108,6 @@ pub(super) trait Lanes: Copy {
     fn halves(self, from: &[u16; LANES]) -> Self::Floats;
     /// `bf16` numbers, given by their bits.
     fn brains(self, from: &[u16; LANES]) -> Self::Floats;
-    /// Rounds to half precision, ties to even.
-    fn to_halves(self, floats: Self::Floats, to: &mut [u16; LANES]);
     fn small_ints(self, from: &[u8; LANES]) -> Self::Floats;
 
     fn add(self, left: Self::Floats, right: Self::Floats) -> Self::Floats;
@@ -127,6 +139,21 @@ pub(super) trait Lanes: Copy {
         let mut lanes = [0.0; LANES];
         self.store(floats, &mut lanes);
         fold(&mut lanes, |left, right| if left < right { right } else { left })
+    }
+
+    /// `2^x` for `x` of at most 0, within 4 millionths of itself, and exactly 1
+    /// for 0; `2^-126` below -126.
+    #[inline(always)]
+    fn exp2_of_negative(self, x: Self::Floats) -> Self::Floats {
+        let clamped = self.max(x, self.splat(-126.0));
+        let exponents = self.round(clamped);
+        let rest = self.sub(clamped, self.to_floats(exponents));
+        // The polynomial of degree 4 that is nearest to 2^x from -1/2 to 1/2, relatively.
+        let mut series = self.splat(0.009582852944731712);
+        for coefficient in [0.055906426161527634, 0.24024099111557007, 0.6931241750717163, 1.0] {
+            series = self.mul_add(series, rest, self.splat(coefficient));
+        }
+        self.mul(series, self.power_of_two(exponents))
     }
 
     /// `e^x`, within 2 units in the last place; 0 below -87.

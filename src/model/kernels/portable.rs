@@ -22,7 +22,7 @@ impl Lanes for Portable {
     type Dots = Ints;
 
     #[inline(always)]
-    fn prefetch<T>(self, _from: &T, _ahead: usize) {}
+    fn prefetch_line<T>(self, _from: &T, _ahead: usize) {}
 
     #[inline(always)]
     fn bytes(self, from: &ByteGroup) -> ByteGroup {
@@ -98,6 +98,16 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn start_weighted(self) -> Ints {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    fn dot_weighted(self, sums: Ints, values: ByteGroup, weights: [u8; 4]) -> Ints {
+        self.dot_signed(sums, values, weights.map(u8::cast_signed))
+    }
+
+    #[inline(always)]
     fn store_ints(self, ints: Ints, to: &mut [i32; LANES]) {
         *to = ints;
     }
@@ -150,11 +160,6 @@ impl Lanes for Portable {
     #[inline(always)]
     fn brains(self, from: &[u16; LANES]) -> Floats {
         from.map(|bits| bf16::from_bits(bits).to_f32())
-    }
-
-    #[inline(always)]
-    fn to_halves(self, floats: Floats, to: &mut [u16; LANES]) {
-        *to = floats.map(|float| f16::from_f32_const(float).to_bits());
     }
 
     #[inline(always)]

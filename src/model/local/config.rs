@@ -28,6 +28,8 @@ pub struct DecoderConfig {
     /// Whether a query's and a key's rotated pairs lie side by side in the file (GGUF files of the
     /// llama family) and not half a head apart.
     pub has_interleaved_rope: bool,
+    /// Whether keys have a bias, by which some of their dimensions are far larger than others.
+    pub has_key_bias: bool,
 }
 
 /// Rotary position embedding.
@@ -115,6 +117,7 @@ impl DecoderConfig {
             rope,
             context_length: count("context_length")?,
             has_interleaved_rope: family == "llama",
+            has_key_bias: family == "qwen2",
         };
         config.check()?;
         Ok(config)
@@ -148,6 +151,7 @@ impl DecoderConfig {
             rope: Rope::new(head_dim, base, &scaling)?,
             context_length: file.max_position_embeddings,
             has_interleaved_rope: false,
+            has_key_bias: file.model_type == "qwen2",
         };
         config.check()?;
         Ok(config)

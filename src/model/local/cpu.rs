@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use crate::model::kernels::Isa;
 use crate::model::kernels::activation::{Activations, Form, rms_norm};
 use crate::model::kernels::attention::{Span, attend};
-use crate::model::kernels::kv::{AttentionShape, KvSegment};
+use crate::model::kernels::kv::{AttentionShape, KeyPrecision, KvSegment};
 use crate::model::kernels::packed::PackedMatrix;
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
@@ -55,6 +55,11 @@ impl Cpu {
                 n_kv_heads: config.n_kv_heads,
                 head_dim: config.head_dim,
                 scale: 1.0 / (config.head_dim as f32).sqrt(),
+                precision: if config.has_key_bias {
+                    KeyPrecision::Int16
+                } else {
+                    KeyPrecision::Int8
+                },
             },
             // The weights' rows are put into this order as they are loaded.
             rotary: Rotary {
@@ -228,7 +233,7 @@ impl Ops for Cpu {
         for sequence in &mut *sequences {
             let range = row * k.width..(row + sequence.n_rows) * k.width;
             let new = (&k.values[range.clone()], &v.values[range]);
-            sequence.own.append(self.team.isa(), layer, sequence.start, new);
+            sequence.own.append(&self.team, layer, sequence.start, new);
             row += sequence.n_rows;
         }
         let spans: Vec<Span<'_>> = sequences

@@ -1,6 +1,6 @@
 //! Products of activations with packed weights.
 
-mod panels;
+pub(super) mod panels;
 mod plain;
 
 use crate::model::kernels::Isa;

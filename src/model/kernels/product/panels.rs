@@ -30,21 +30,17 @@ impl<F: Format> Kernel for Panels<'_, F> {
         // Few rows take weights as fast as they come, and a panel is too short for the processor
         // to foresee what follows it.
         let ahead = 2 * n_across * size_of::<F::Block>();
-        let prefetch = |blocks: [&[F::Block]; 2]| {
-            for block in blocks.into_iter().flatten() {
-                lanes.prefetch(block, ahead);
-            }
-        };
         if activations.rows() <= UNPACKED_ROWS {
             for (chunk, (left, right)) in chunks {
-                prefetch([left, right]);
-                multiply_chunk::<L, F>(lanes, [left, right], activations, chunk, sums);
+                multiply_chunk::<L, F>(lanes, [left, right], activations, (chunk, ahead), sums);
             }
             return;
         }
         let mut tiles = [[Tile::EMPTY; CHUNK], [Tile::EMPTY; CHUNK]];
         for (chunk, (left, right)) in chunks {
-            prefetch([left, right]);
+            for block in left.iter().chain(right) {
+                lanes.prefetch(block, ahead);
+            }
             let n_parts = left.len() * F::PARTS;
             for (tiles, blocks) in tiles.iter_mut().zip([left, right]) {
                 for (i, tile) in tiles[..n_parts].iter_mut().enumerate() {
@@ -52,9 +48,24 @@ impl<F: Format> Kernel for Panels<'_, F> {
                 }
             }
             let tiles = [&tiles[0][..n_parts], &tiles[1][..n_parts]];
-            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, chunk, sums);
+            multiply_chunk::<L, Unpacked<F>>(lanes, tiles, activations, (chunk, 0), sums);
         }
     }
+}
+
+/// What a tile has brought near while it computes: its share of what lies some bytes after the
+/// weights that it reads. All at once would be more than the processor can wait for.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::model::kernels) struct Ahead {
+    /// 0: nothing.
+    bytes: usize,
+    /// Which of the tiles that read these weights it is.
+    tile: usize,
+    n_tiles: usize,
+}
+
+impl Ahead {
+    pub(in crate::model::kernels) const NOTHING: Self = Self { bytes: 0, tile: 0, n_tiles: 1 };
 }
 
 /// Adds what one chunk of columns brings to the sums of all activation rows.
@@ -63,47 +74,54 @@ fn multiply_chunk<L: Lanes, F: Format>(
     lanes: L,
     blocks: [&[F::Block]; 2],
     activations: &Activations,
-    chunk: usize,
+    (chunk, ahead): (usize, usize),
     sums: &mut [[[f32; LANES]; 2]],
 ) {
     let parts = |row: usize| activations.parts(chunk, row);
+    let n_tiles = sums.len().div_ceil(TILE_ROWS);
     let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
     let mut first = 0;
     for sums in tiles {
         let parts = array::from_fn(|row| parts(first + row));
-        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, sums);
+        let ahead = Ahead { bytes: ahead, tile: first / TILE_ROWS, n_tiles };
+        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, ahead, sums);
         first += TILE_ROWS;
     }
+    let ahead = Ahead { bytes: ahead, tile: first / TILE_ROWS, n_tiles };
     match rest {
         [a, b, c] => {
             let parts = [parts(first), parts(first + 1), parts(first + 2)];
             let mut sums = [*a, *b, *c];
-            multiply_panels::<L, F, 3>(lanes, blocks, parts, &mut sums);
+            multiply_panels::<L, F, 3>(lanes, blocks, parts, ahead, &mut sums);
             [*a, *b, *c] = sums;
         }
         [a, b] => {
+            let parts = [parts(first), parts(first + 1)];
             let mut sums = [*a, *b];
-            multiply_panels::<L, F, 2>(lanes, blocks, [parts(first), parts(first + 1)], &mut sums);
+            multiply_panels::<L, F, 2>(lanes, blocks, parts, ahead, &mut sums);
             [*a, *b] = sums;
         }
-        [a] => multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], array::from_mut(a)),
+        [a] => {
+            multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], ahead, array::from_mut(a));
+        }
         _ => {}
     }
 }
 
 /// A tile of both panels where their sums fit into registers, or of one after the other.
 #[inline(always)]
-fn multiply_panels<L: Lanes, F: Format, const ROWS: usize>(
+pub(in crate::model::kernels) fn multiply_panels<L: Lanes, F: Format, const ROWS: usize>(
     lanes: L,
     blocks: [&[F::Block]; 2],
     parts: [&[ActivationPart]; ROWS],
+    ahead: Ahead,
     sums: &mut [[[f32; LANES]; 2]; ROWS],
 ) {
     if L::HAS_ROOM_FOR_TWO {
-        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, sums);
+        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, ahead, sums);
     } else {
         for panel in 0..2 {
-            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, sums);
+            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, ahead, sums);
         }
     }
 }
@@ -119,8 +137,11 @@ fn multiply_tile<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
     first: usize,
     blocks: [&[F::Block]; PANELS],
     parts: [&[ActivationPart]; ROWS],
+    ahead: Ahead,
     sums: &mut [[[f32; LANES]; 2]; ROWS],
 ) {
+    // Lines of memory per part and tile, in 256ths.
+    let lines = (size_of::<F::Block>().div_ceil(64) << 8).div_ceil(F::PARTS * ahead.n_tiles);
     let n_blocks = blocks[0].len();
     let blocks = blocks.map(|blocks| &blocks[..n_blocks]);
     let n_parts = n_blocks * F::PARTS;
@@ -134,6 +155,15 @@ fn multiply_tile<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
     for i in 0..n_parts {
         let part = i % F::PARTS;
         let blocks: [&F::Block; PANELS] = array::from_fn(|panel| &blocks[panel][i / F::PARTS]);
+        if ahead.bytes != 0 {
+            let first = part * ahead.n_tiles + ahead.tile;
+            let lines = first * lines >> 8..(first + 1) * lines >> 8;
+            for panel in 0..PANELS {
+                for line in lines.clone() {
+                    lanes.prefetch_line(blocks[panel], ahead.bytes + 64 * line);
+                }
+            }
+        }
         let inputs: [&ActivationPart; ROWS] = array::from_fn(|row| &parts[row][i]);
         let ints = dot_part::<L, F, PANELS, ROWS>(lanes, blocks, part, inputs);
         for panel in 0..PANELS {
