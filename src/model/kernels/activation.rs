@@ -64,8 +64,7 @@ impl ActivationPart {
 
 /// Rows of activations, quantized once for all products that read them.
 ///
-/// The buffers are reused: keep one value per place in the layer and fill it again. Values must be
-/// finite.
+/// The buffers are reused when it is filled again. Values must be finite.
 #[derive(Debug, Default)]
 pub struct Activations {
     rows: usize,
@@ -125,6 +124,11 @@ impl Activations {
         self.cols
     }
 
+    /// How many values it has room for.
+    pub fn capacity(&self) -> usize {
+        (self.parts.len() * PART).max(self.floats.len())
+    }
+
     pub(super) const fn form(&self) -> Form {
         self.form
     }
@@ -148,18 +152,23 @@ impl Activations {
         assert!(0 < cols && len.is_multiple_of(cols), "activations are whole rows");
         (self.rows, self.cols, self.form) = (len / cols, cols, form);
         let (isa, rows) = (team.isa(), self.rows);
+        // What is there of earlier fillings is overwritten, and stays where there is less to fill.
         if form.has_ints() {
             assert!(cols.is_multiple_of(PART), "rows of activations are whole parts of 32");
-            self.parts.resize(len / PART, ActivationPart::EMPTY);
-            let chunks = self.parts.chunks_mut(CHUNK * rows.max(1)).enumerate();
+            if self.parts.len() < len / PART {
+                self.parts.resize(len / PART, ActivationPart::EMPTY);
+            }
+            let chunks = self.parts[..len / PART].chunks_mut(CHUNK * rows.max(1)).enumerate();
             share(team, len, chunks, |(idx, parts)| {
                 let first = idx * CHUNK * PART;
                 dispatch(isa, QuantizeChunk { input, cols, first, rows, parts });
             });
         }
         if form.has_floats() {
-            self.floats.resize(len, 0.0);
-            share(team, len, self.floats.chunks_mut(cols).enumerate(), |(row, floats)| {
+            if self.floats.len() < len {
+                self.floats.resize(len, 0.0);
+            }
+            share(team, len, self.floats[..len].chunks_mut(cols).enumerate(), |(row, floats)| {
                 dispatch(isa, CopyRow { input, row, cols, floats });
             });
         }

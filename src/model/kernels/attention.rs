@@ -13,7 +13,7 @@ use std::ptr;
 use crate::model::kernels::activation::{ActivationPart, load_part, quantize_part};
 use crate::model::kernels::kv::{AttentionShape, GROUP, HeadGroup, Keys, KvSegment};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
-use crate::model::kernels::product::panels::{Ahead, multiply_panels};
+use crate::model::kernels::product::panels::{Turn, multiply_panels};
 use crate::model::kernels::team::Team;
 
 /// Positions between two updates of the running maximum.
@@ -316,7 +316,7 @@ impl Block<'_> {
             parts[row] = &queries[row * n_parts..(row + 1) * n_parts];
         }
         let mut sums = [[[0.0; LANES]; 2]; ROWS];
-        multiply_panels::<L, Keys, ROWS>(lanes, keys, parts, Ahead::NOTHING, &mut sums);
+        multiply_panels::<L, Keys, ROWS>(lanes, keys, parts, Turn::ONLY, &mut sums);
         for row in 0..ROWS {
             scores[row][first] = sums[row][0];
             scores[row][first + 1] = sums[row][1];

@@ -141,16 +141,16 @@ pub(super) trait Lanes: Copy {
         fold(&mut lanes, |left, right| if left < right { right } else { left })
     }
 
-    /// `2^x` for `x` of at most 0, within 4 millionths of itself, and exactly 1
-    /// for 0; `2^-126` below -126.
+    /// `2^x` for `x` of at most 0, within 4 millionths of itself, and exactly 1 for
+    /// 0; `2^-126` below -126.
     #[inline(always)]
     fn exp2_of_negative(self, x: Self::Floats) -> Self::Floats {
         let clamped = self.max(x, self.splat(-126.0));
         let exponents = self.round(clamped);
         let rest = self.sub(clamped, self.to_floats(exponents));
         // The polynomial of degree 4 that is nearest to 2^x from -1/2 to 1/2, relatively.
-        let mut series = self.splat(0.009582852944731712);
-        for coefficient in [0.055906426161527634, 0.24024099111557007, 0.6931241750717163, 1.0] {
+        let mut series = self.splat(0.009_582_853);
+        for coefficient in [0.055_906_426, 0.240_240_99, 0.693_124_2, 1.0] {
             series = self.mul_add(series, rest, self.splat(coefficient));
         }
         self.mul(series, self.power_of_two(exponents))

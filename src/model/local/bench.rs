@@ -149,7 +149,7 @@ impl<O: Ops> Loaded<O> {
             let wanted = if is_last { &last[..] } else { &[] };
             let sequences =
                 vec![SequenceRows { n_rows: ids.len(), start, shared: &[], own: &mut own }];
-            logits = self.decoder.forward(Batch { ids, sequences, wanted })?;
+            logits = self.decoder.forward(Batch { ids, sequences, wanted })?.to_vec();
         }
         Ok((own, logits))
     }

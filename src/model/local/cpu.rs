@@ -15,6 +15,7 @@ use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
 use crate::model::kernels::rotary::{Rotary, RotaryStyle, Turns};
 use crate::model::kernels::team::Team;
+use crate::model::local::buffers::{Buffers, Floats, Lent};
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Linear, Ops, SequenceRows};
 use crate::model::local::gguf::Encoding;
@@ -30,11 +31,13 @@ pub struct Cpu {
     shape: AttentionShape,
     rotary: Rotary,
     rms_eps: f32,
+    floats: Buffers<Vec<f32>>,
+    inputs: Buffers<Activations>,
 }
 
 /// Activations of the shape (rows, width), row after row.
 pub struct CpuTensor {
-    values: Vec<f32>,
+    values: Floats,
     width: usize,
 }
 
@@ -68,6 +71,8 @@ impl Cpu {
                 magnitude: config.rope.magnitude,
             },
             rms_eps: config.rms_eps as f32,
+            floats: Buffers::default(),
+            inputs: Buffers::default(),
         })
     }
 
@@ -87,7 +92,7 @@ impl Cpu {
 
 impl Ops for Cpu {
     type Tensor = CpuTensor;
-    type Input = Activations;
+    type Input = Lent<Activations>;
     type Matrix = PackedMatrix;
     type Vector = Vec<f32>;
     type Segment = KvSegment;
@@ -142,42 +147,41 @@ impl Ops for Cpu {
 
     fn embed(&self, table: &PackedMatrix, ids: &[u32]) -> anyhow::Result<CpuTensor> {
         let width = table.cols();
-        let mut values = vec![0.0; ids.len() * width];
-        for (&id, row) in ids.iter().zip(values.chunks_exact_mut(width)) {
-            if id as usize >= table.rows() {
-                bail!("the token {id} is outside the embedding table's {} rows", table.rows());
-            }
-            table.read_row(id as usize, row);
+        if let Some(id) = ids.iter().find(|id| table.rows() <= **id as usize) {
+            bail!("the token {id} is outside the embedding table's {} rows", table.rows());
         }
+        let mut values = self.floats.floats(ids.len() * width);
+        let rows = ids.iter().zip(values.chunks_exact_mut(width));
+        self.team.for_each(rows.collect(), |(&id, row)| table.read_row(id as usize, row));
         Ok(CpuTensor { values, width })
     }
 
-    fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<Activations> {
-        let mut input = Activations::default();
+    fn normed(&self, x: &CpuTensor, weight: &Vec<f32>) -> anyhow::Result<Lent<Activations>> {
+        let mut input = self.inputs.lend(x.values.len());
         input.quantize_normed(&self.team, &x.values, (weight, self.rms_eps), self.form());
         Ok(input)
     }
 
-    fn gated(&self, gate: CpuTensor, up: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::default();
+    fn gated(&self, gate: CpuTensor, up: CpuTensor) -> anyhow::Result<Lent<Activations>> {
+        let mut input = self.inputs.lend(gate.values.len());
         input.quantize_gated(&self.team, (&gate.values, &up.values), gate.width, self.form());
         Ok(input)
     }
 
-    fn plain(&self, x: CpuTensor) -> anyhow::Result<Activations> {
-        let mut input = Activations::default();
+    fn plain(&self, x: CpuTensor) -> anyhow::Result<Lent<Activations>> {
+        let mut input = self.inputs.lend(x.values.len());
         input.quantize(&self.team, &x.values, x.width, self.form());
         Ok(input)
     }
 
     fn project(
         &self,
-        x: &Activations,
+        x: &Lent<Activations>,
         linears: &[&Linear<Self>],
     ) -> anyhow::Result<Vec<CpuTensor>> {
         let new = |linear: &&Linear<Self>| {
             let width = linear.matrix.rows();
-            CpuTensor { values: vec![0.0; x.rows() * width], width }
+            CpuTensor { values: self.floats.floats(x.rows() * width), width }
         };
         let mut results: Vec<CpuTensor> = linears.iter().map(new).collect();
         let mut products: Vec<Product<'_>> = linears
@@ -196,7 +200,7 @@ impl Ops for Cpu {
 
     fn project_onto(
         &self,
-        x: &Activations,
+        x: &Lent<Activations>,
         linear: &Linear<Self>,
         sum: &mut CpuTensor,
     ) -> anyhow::Result<()> {
@@ -244,17 +248,20 @@ impl Ops for Cpu {
                 n_queries: sequence.n_rows,
             })
             .collect();
-        let mut values = vec![0.0; q.values.len()];
+        let mut values = self.floats.floats(q.values.len());
         attend(&self.team, &self.shape, layer, &spans, (&q.values, &mut values));
         Ok(CpuTensor { values, width: q.width })
     }
 
     fn select(&self, x: &CpuTensor, rows: &[usize]) -> anyhow::Result<CpuTensor> {
-        let row = |&row: &usize| &x.values[row * x.width..(row + 1) * x.width];
-        Ok(CpuTensor { values: rows.iter().flat_map(row).copied().collect(), width: x.width })
+        let mut values = self.floats.floats(rows.len() * x.width);
+        for (to, row) in values.chunks_exact_mut(x.width).zip(rows) {
+            to.copy_from_slice(&x.values[row * x.width..(row + 1) * x.width]);
+        }
+        Ok(CpuTensor { values, width: x.width })
     }
 
-    fn to_rows(&self, x: CpuTensor) -> anyhow::Result<Vec<f32>> {
+    fn to_rows(&self, x: CpuTensor) -> anyhow::Result<Floats> {
         Ok(x.values)
     }
 }

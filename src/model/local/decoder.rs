@@ -13,6 +13,7 @@ use half::f16;
 
 use crate::model::kernels::Isa;
 use crate::model::local::adapter::{AdapterWeights, LowRankWeights, Site};
+use crate::model::local::buffers::Floats;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::gguf::Encoding;
 use crate::model::local::weights::{StoredTensor, Weights};
@@ -83,7 +84,7 @@ pub trait Ops: Send + Sync + 'static {
         sequences: &mut [SequenceRows<'_, Self::Segment>],
     ) -> anyhow::Result<Self::Tensor>;
     fn select(&self, x: &Self::Tensor, rows: &[usize]) -> anyhow::Result<Self::Tensor>;
-    fn to_rows(&self, x: Self::Tensor) -> anyhow::Result<Vec<f32>>;
+    fn to_rows(&self, x: Self::Tensor) -> anyhow::Result<Floats>;
 }
 
 /// The rows of a batch that belong to one sequence.
@@ -254,16 +255,16 @@ impl<O: Ops> Decoder<O> {
     }
 
     /// Runs one step and returns the logits of the wanted rows, one row after the other.
-    pub fn forward(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+    pub fn forward(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Floats> {
         self.run(batch, true)
     }
 
     /// The same without the adapter.
-    pub fn forward_bare(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Vec<f32>> {
+    pub fn forward_bare(&self, batch: Batch<'_, O::Segment>) -> anyhow::Result<Floats> {
         self.run(batch, false)
     }
 
-    fn run(&self, mut batch: Batch<'_, O::Segment>, adapted: bool) -> anyhow::Result<Vec<f32>> {
+    fn run(&self, mut batch: Batch<'_, O::Segment>, adapted: bool) -> anyhow::Result<Floats> {
         let ops = &self.ops;
         let positions: Vec<usize> = batch
             .sequences
@@ -294,7 +295,7 @@ impl<O: Ops> Decoder<O> {
             self.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x, adapted)?;
         }
         if batch.wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Floats::from(Vec::new()));
         }
         let last = ops.normed(&ops.select(&x, batch.wanted)?, &self.norm)?;
         let output = self.output.as_ref().unwrap_or(&self.embedding);

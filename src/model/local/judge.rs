@@ -78,7 +78,7 @@ impl<O: Ops> Judge<O> {
             let sequences =
                 vec![SequenceRows { n_rows, start: start + before, shared: &[], own: &mut *own }];
             let batch = Batch { ids: chunk, sequences, wanted: &wanted };
-            logits.extend(self.loaded.decoder.forward(batch)?);
+            logits.extend_from_slice(&self.loaded.decoder.forward(batch)?);
         }
         Ok(logits)
     }

@@ -3,6 +3,7 @@
 
 pub mod adapter;
 pub mod bench;
+pub mod buffers;
 pub mod chat;
 pub mod config;
 pub mod cpu;

@@ -58,7 +58,8 @@ pub(super) fn logits<O: Ops>(decoder: &Decoder<O>, ids: &[u32], chunk_len: usize
         let wanted: Vec<usize> = (0..chunk.len()).collect();
         let (n_rows, start) = (chunk.len(), idx * chunk_len);
         let sequences = vec![SequenceRows { n_rows, start, shared: &[], own: &mut own }];
-        all.extend(decoder.forward(Batch { ids: chunk, sequences, wanted: &wanted }).unwrap());
+        let logits = decoder.forward(Batch { ids: chunk, sequences, wanted: &wanted }).unwrap();
+        all.extend_from_slice(&logits);
     }
     all
 }
@@ -85,8 +86,9 @@ pub(super) fn error<O: Ops>(decoder: &Decoder<O>, expected: &Expected) -> f32 {
 fn logits_are_those_of_transformers() {
     for family in ["llama", "qwen2", "qwen3"] {
         let error = error(&decoder(family), &expected(family));
-        // Keys and values are kept in 16 bits.
-        assert!(error < 2e-3, "{family}: relative error {error}");
+        // Attention takes queries, keys, values and weights as bytes, and the scores of seeded
+        // weights are large.
+        assert!(error < 4e-2, "{family}: relative error {error}");
     }
 }
 

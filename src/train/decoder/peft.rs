@@ -225,8 +225,9 @@ mod tests {
                 with = with.max((loss(&mut trainer, Some(&adapter)) + logprob).abs());
                 without = without.max((loss(&mut trainer, None) + logprob).abs());
             }
-            assert!(with < 0.02, "{family}: {with} off");
-            assert!(0.5 < without, "{family}: the adapter changes {without} at the most");
+            // The engine's attention takes bytes, the trainer's 32-bit floats.
+            assert!(with < 0.25, "{family}: {with} off");
+            assert!(2.5 < without, "{family}: the adapter changes {without} at the most");
         }
     }
 

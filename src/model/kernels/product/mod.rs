@@ -7,7 +7,7 @@ use crate::model::kernels::Isa;
 use crate::model::kernels::activation::Activations;
 use crate::model::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q8_0};
 use crate::model::kernels::k_blocks::{Q4K, Q5K, Q6K};
-use crate::model::kernels::lanes::{LANES, dispatch};
+use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
 use crate::model::kernels::layout::{Format, PART};
 use crate::model::kernels::packed::{PackedMatrix, Weights};
 use crate::model::kernels::product::panels::Panels;
@@ -120,10 +120,8 @@ impl Task<'_> {
             // A last panel without a partner is its own.
             let (left, right) = blocks.split_at(n_across);
             let blocks = [left, if right.is_empty() { left } else { right }];
-            sums.fill([[0.0; LANES]; 2]);
-            let sums = sums.as_mut_slice();
-            dispatch(isa, Panels::<F> { blocks, activations, sums });
-            self.finish::<{ 2 * LANES }>(pair, sums.iter().map(|sums| sums.as_flattened()));
+            dispatch(isa, Panels::<F> { blocks, activations, sums: &mut sums });
+            self.finish(isa, pair, &sums);
         }
     }
 
@@ -135,34 +133,74 @@ impl Task<'_> {
         _: P,
     ) {
         let columns = &columns[self.first_panel * activations.cols()..];
-        let mut sums = vec![[0.0; LANES]; activations.rows()];
+        let mut sums = vec![[[0.0; LANES]]; activations.rows()];
         let n_columns = self.out.first().map_or(0, |out| out.len());
         for (panel, columns) in
             columns.chunks_exact(activations.cols()).take(n_columns.div_ceil(LANES)).enumerate()
         {
-            sums.fill([0.0; LANES]);
-            dispatch(isa, PlainPanel::<P> { columns, activations, sums: &mut sums });
-            self.finish::<LANES>(panel, sums.iter().map(<[f32; LANES]>::as_slice));
+            sums.fill([[0.0; LANES]]);
+            let panel_sums = sums.as_flattened_mut();
+            dispatch(isa, PlainPanel::<P> { columns, activations, sums: panel_sums });
+            self.finish(isa, panel, &sums);
         }
     }
 
-    /// Writes the sums of the `idx`-th `N` outputs, or of the last few, of all rows.
-    fn finish<'s, const N: usize>(&mut self, idx: usize, sums: impl Iterator<Item = &'s [f32]>) {
-        let first = idx * N;
+    /// Writes the sums of the `idx`-th `N` sixteens of outputs, or of the last few, of all rows.
+    fn finish<const N: usize>(&mut self, isa: Isa, idx: usize, sums: &[[[f32; LANES]; N]]) {
+        let first = idx * N * LANES;
         let bias = self.bias.map(|bias| &bias[first..]);
-        for (out, sums) in self.out.iter_mut().zip(sums) {
-            let mut sums: [f32; N] = *sums.first_chunk().expect("a sum for each output");
-            if let Some(bias) = bias {
-                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-            }
-            let out = &mut out[first..];
-            match (self.store, out.first_chunk_mut::<N>()) {
-                (Store::Set, Some(out)) => *out = sums,
-                (Store::Add, Some(out)) => {
-                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+        dispatch(isa, Finish { out: &mut self.out, first, bias, store: self.store, sums });
+    }
+}
+
+/// Rows whose place in the result is brought near before it is written: each is a page further.
+const ROWS_AHEAD: usize = 16;
+
+/// Writes sums into the columns of a result from `first` on.
+struct Finish<'a, 'b, const N: usize> {
+    out: &'a mut [&'b mut [f32]],
+    first: usize,
+    bias: Option<&'a [f32]>,
+    store: Store,
+    sums: &'a [[[f32; LANES]; N]],
+}
+
+impl<const N: usize> Kernel for Finish<'_, '_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { out, first, bias, store, sums } = self;
+        for (row, sums) in sums.iter().enumerate() {
+            if let Some(next) = out.get(row + ROWS_AHEAD)
+                && let Some(next) = next.get(first)
+            {
+                for line in 0..N {
+                    lanes.prefetch_line(next, 64 * line);
                 }
-                (Store::Set, None) => out.copy_from_slice(&sums[..out.len()]),
-                (Store::Add, None) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+            }
+            let (whole, rest) = out[row][first..].as_chunks_mut::<LANES>();
+            for (i, sums) in sums.iter().enumerate() {
+                let mut sums = *sums;
+                if let Some(bias) = bias.and_then(|bias| bias.get(i * LANES..)) {
+                    sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                }
+                // The last few of a matrix are fewer than sixteen, or none.
+                let n_whole = whole.len();
+                let to = match whole.get_mut(i) {
+                    Some(whole) => whole.as_mut_slice(),
+                    None if i == n_whole => &mut *rest,
+                    None => break,
+                };
+                match (store, to.first_chunk_mut::<LANES>()) {
+                    (Store::Set, Some(to)) => *to = sums,
+                    (Store::Add, Some(to)) => {
+                        let sum = lanes.add(lanes.floats(to), lanes.floats(&sums));
+                        lanes.store(sum, to);
+                    }
+                    (Store::Set, None) => to.copy_from_slice(&sums[..to.len()]),
+                    (Store::Add, None) => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+                }
             }
         }
     }

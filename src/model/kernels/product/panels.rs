@@ -53,19 +53,23 @@ impl<F: Format> Kernel for Panels<'_, F> {
     }
 }
 
-/// What a tile has brought near while it computes: its share of what lies some bytes after the
-/// weights that it reads. All at once would be more than the processor can wait for.
+/// What a tile has to know beside its numbers.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::model::kernels) struct Ahead {
-    /// 0: nothing.
-    bytes: usize,
+pub(in crate::model::kernels) struct Turn {
+    /// Whether the sums are written for the first time, whatever they hold.
+    is_first: bool,
+    /// How many bytes after the weights that it reads the tile has its share brought near, while it
+    /// computes: all at once would be more than the processor can wait for. 0: nothing.
+    ahead: usize,
     /// Which of the tiles that read these weights it is.
     tile: usize,
     n_tiles: usize,
 }
 
-impl Ahead {
-    pub(in crate::model::kernels) const NOTHING: Self = Self { bytes: 0, tile: 0, n_tiles: 1 };
+impl Turn {
+    /// The only tile that reads its weights.
+    pub(in crate::model::kernels) const ONLY: Self =
+        Self { is_first: true, ahead: 0, tile: 0, n_tiles: 1 };
 }
 
 /// Adds what one chunk of columns brings to the sums of all activation rows.
@@ -83,26 +87,26 @@ fn multiply_chunk<L: Lanes, F: Format>(
     let mut first = 0;
     for sums in tiles {
         let parts = array::from_fn(|row| parts(first + row));
-        let ahead = Ahead { bytes: ahead, tile: first / TILE_ROWS, n_tiles };
-        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, ahead, sums);
+        let turn = Turn { is_first: chunk == 0, ahead, tile: first / TILE_ROWS, n_tiles };
+        multiply_panels::<L, F, TILE_ROWS>(lanes, blocks, parts, turn, sums);
         first += TILE_ROWS;
     }
-    let ahead = Ahead { bytes: ahead, tile: first / TILE_ROWS, n_tiles };
+    let turn = Turn { is_first: chunk == 0, ahead, tile: first / TILE_ROWS, n_tiles };
     match rest {
         [a, b, c] => {
             let parts = [parts(first), parts(first + 1), parts(first + 2)];
             let mut sums = [*a, *b, *c];
-            multiply_panels::<L, F, 3>(lanes, blocks, parts, ahead, &mut sums);
+            multiply_panels::<L, F, 3>(lanes, blocks, parts, turn, &mut sums);
             [*a, *b, *c] = sums;
         }
         [a, b] => {
             let parts = [parts(first), parts(first + 1)];
             let mut sums = [*a, *b];
-            multiply_panels::<L, F, 2>(lanes, blocks, parts, ahead, &mut sums);
+            multiply_panels::<L, F, 2>(lanes, blocks, parts, turn, &mut sums);
             [*a, *b] = sums;
         }
         [a] => {
-            multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], ahead, array::from_mut(a));
+            multiply_panels::<L, F, 1>(lanes, blocks, [parts(first)], turn, array::from_mut(a));
         }
         _ => {}
     }
@@ -114,14 +118,14 @@ pub(in crate::model::kernels) fn multiply_panels<L: Lanes, F: Format, const ROWS
     lanes: L,
     blocks: [&[F::Block]; 2],
     parts: [&[ActivationPart]; ROWS],
-    ahead: Ahead,
+    turn: Turn,
     sums: &mut [[[f32; LANES]; 2]; ROWS],
 ) {
     if L::HAS_ROOM_FOR_TWO {
-        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, ahead, sums);
+        multiply_tile::<L, F, 2, ROWS>(lanes, 0, blocks, parts, turn, sums);
     } else {
         for panel in 0..2 {
-            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, ahead, sums);
+            multiply_tile::<L, F, 1, ROWS>(lanes, panel, [blocks[panel]], parts, turn, sums);
         }
     }
 }
@@ -137,30 +141,32 @@ fn multiply_tile<L: Lanes, F: Format, const PANELS: usize, const ROWS: usize>(
     first: usize,
     blocks: [&[F::Block]; PANELS],
     parts: [&[ActivationPart]; ROWS],
-    ahead: Ahead,
+    turn: Turn,
     sums: &mut [[[f32; LANES]; 2]; ROWS],
 ) {
     // Lines of memory per part and tile, in 256ths.
-    let lines = (size_of::<F::Block>().div_ceil(64) << 8).div_ceil(F::PARTS * ahead.n_tiles);
+    let lines = (size_of::<F::Block>().div_ceil(64) << 8).div_ceil(F::PARTS * turn.n_tiles);
     let n_blocks = blocks[0].len();
     let blocks = blocks.map(|blocks| &blocks[..n_blocks]);
     let n_parts = n_blocks * F::PARTS;
     let parts = parts.map(|parts| &parts[..n_parts]);
     let mut totals = [[lanes.splat(0.0); PANELS]; ROWS];
-    for row in 0..ROWS {
-        for panel in 0..PANELS {
-            totals[row][panel] = lanes.floats(&sums[row][first + panel]);
+    if !turn.is_first {
+        for row in 0..ROWS {
+            for panel in 0..PANELS {
+                totals[row][panel] = lanes.floats(&sums[row][first + panel]);
+            }
         }
     }
     for i in 0..n_parts {
         let part = i % F::PARTS;
         let blocks: [&F::Block; PANELS] = array::from_fn(|panel| &blocks[panel][i / F::PARTS]);
-        if ahead.bytes != 0 {
-            let first = part * ahead.n_tiles + ahead.tile;
-            let lines = first * lines >> 8..(first + 1) * lines >> 8;
+        if turn.ahead != 0 {
+            let first = part * turn.n_tiles + turn.tile;
+            let lines = (first * lines) >> 8..((first + 1) * lines) >> 8;
             for panel in 0..PANELS {
                 for line in lines.clone() {
-                    lanes.prefetch_line(blocks[panel], ahead.bytes + 64 * line);
+                    lanes.prefetch_line(blocks[panel], turn.ahead + 64 * line);
                 }
             }
         }

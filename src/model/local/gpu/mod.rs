@@ -19,6 +19,7 @@ use candle_nn::rotary_emb::rope_thd;
 use crate::model::kernels::Isa;
 use crate::model::kernels::rotary::{Rotary, RotaryStyle};
 use crate::model::kernels::team::Team;
+use crate::model::local::buffers::Floats;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::{Linear, Ops, SequenceRows};
 use crate::model::local::gpu::attend::{Heads, attend};
@@ -174,8 +175,8 @@ impl Ops for Gpu {
         Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
     }
 
-    fn to_rows(&self, x: Tensor) -> anyhow::Result<Vec<f32>> {
-        Ok(x.flatten_all()?.to_vec1()?)
+    fn to_rows(&self, x: Tensor) -> anyhow::Result<Floats> {
+        Ok(Floats::from(x.flatten_all()?.to_vec1::<f32>()?))
     }
 }
 
