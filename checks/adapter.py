@@ -62,7 +62,9 @@ def main():
     sorft = programs / "sorft"
     root = pathlib.Path(__file__).resolve().parent.parent
     sources = [path.read_text(encoding="utf-8") for path in sorted(root.glob("src/**/*.rs"))]
-    sources = [text for text in sources if 4000 < len(text)]
+    # `<|im_start|>` in a text is text to us, as nobody's file may speak as the system, and a token of
+    # its own to transformers.
+    sources = [text for text in sources if 4000 < len(text) and "<|" not in text]
     texts = sources[:: len(sources) // N_TEXTS][:N_TEXTS]
     asked = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     answers = run([programs / "examples/judge", gguf], asked).splitlines()
@@ -141,4 +143,5 @@ def main():
     sys.exit(0 if good else "further from PEFT than allowed")
 
 
-main()
+if __name__ == "__main__":
+    main()

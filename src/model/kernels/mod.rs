@@ -37,8 +37,6 @@ pub mod quant;
 pub mod rotary;
 pub mod team;
 
-#[cfg(test)]
-mod attention_tests;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -7,23 +7,21 @@
 //! Both products are of bytes: queries with keys, a scale for every 32 dimensions of either, and
 //! weights with values, a scale for the weights of a block.
 
+mod block;
+#[cfg(test)]
+mod tests;
+
 use std::f32::consts::LOG2_E;
 use std::ptr;
 
-use crate::model::kernels::activation::{ActivationPart, load_part, quantize_part};
-use crate::model::kernels::kv::{AttentionShape, GROUP, HeadGroup, Keys, KvSegment};
+use crate::model::kernels::activation::{load_part, quantize_part};
+use crate::model::kernels::attention::block::{BLOCK, Block, Running};
+use crate::model::kernels::kv::{AttentionShape, GROUP, HeadGroup, KvSegment};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
-use crate::model::kernels::product::panels::{Turn, multiply_panels};
 use crate::model::kernels::team::Team;
-
-/// Positions between two updates of the running maximum.
-const BLOCK: usize = 64;
 
 /// Queries of one task at most.
 const TASK_QUERIES: usize = 32;
-
-/// A score that no softmax sees.
-const MASKED: f32 = -1e30;
 
 /// The new positions of one sequence.
 #[derive(Debug, Clone)]
@@ -134,16 +132,6 @@ struct Task<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// A query of one head while its softmax runs.
-#[derive(Clone, Copy)]
-struct Running {
-    /// Positions that it sees.
-    n_seen: usize,
-    largest: f32,
-    /// The sum of all weights, in sixteen parts.
-    sums: [f32; LANES],
-}
-
 impl Kernel for Task<'_> {
     type Output = ();
 
@@ -172,7 +160,7 @@ impl Kernel for Task<'_> {
                         queries.push(queries[idx]);
                     }
                     let n_seen = member.start + query + 1;
-                    running.push(Running { n_seen, largest: MASKED, sums: [0.0; LANES] });
+                    running.push(Running::new(n_seen));
                 }
                 row += 1;
             }
@@ -248,180 +236,4 @@ impl Task<'_> {
         }
         (segments, n_groups)
     }
-}
-
-/// The keys and values of one block of positions.
-struct Block<'a> {
-    /// The first position.
-    first: usize,
-    n_groups: usize,
-    groups: [HeadGroup<'a>; BLOCK / GROUP],
-}
-
-/// What the values of a block are multiplied with for one row.
-#[derive(Clone, Copy)]
-struct ValueWeights {
-    /// Up to 127.
-    quants: [[u8; 4]; BLOCK / 4],
-    scale: f32,
-    /// What the totals of earlier blocks shrink by.
-    shrink: f32,
-}
-
-impl Block<'_> {
-    /// Adds the block to the running softmax of the first `ROWS` rows, and gives their number.
-    #[inline(always)]
-    fn add_first<L: Lanes, const ROWS: usize>(
-        &self,
-        lanes: L,
-        queries: &[ActivationPart],
-        running: &mut [Running],
-        totals: &mut [[f32; LANES]],
-    ) -> usize {
-        let running = running.first_chunk_mut::<ROWS>().expect("there are as many rows");
-        let mut scores = [[[0.0; LANES]; BLOCK / GROUP]; ROWS];
-        for pair in 0..self.n_groups.div_ceil(2) {
-            self.score::<L, ROWS>(lanes, queries, 2 * pair, &mut scores);
-        }
-        let weights = self.weigh(lanes, running, &mut scores);
-        let n_dims = self.groups[0].values.len() / (GROUP / 4);
-        let mut first = 0;
-        while first < n_dims {
-            first += match n_dims - first {
-                4.. if L::HAS_ROOM_FOR_TWO => {
-                    self.collect::<L, 4, ROWS>(lanes, &weights, (first, n_dims), totals)
-                }
-                2.. => self.collect::<L, 2, ROWS>(lanes, &weights, (first, n_dims), totals),
-                _ => self.collect::<L, 1, ROWS>(lanes, &weights, (first, n_dims), totals),
-            };
-        }
-        ROWS
-    }
-
-    /// The scores of two groups of positions, from group `first` on: the product of queries with
-    /// their keys. A last group without a partner is its own, whose scores nobody reads.
-    #[inline(always)]
-    fn score<L: Lanes, const ROWS: usize>(
-        &self,
-        lanes: L,
-        queries: &[ActivationPart],
-        first: usize,
-        scores: &mut [[[f32; LANES]; BLOCK / GROUP]; ROWS],
-    ) {
-        let second = if first + 1 < self.n_groups { first + 1 } else { first };
-        let keys = [self.groups[first].keys, self.groups[second].keys];
-        let n_parts = keys[0].len();
-        let mut parts = [&queries[..n_parts]; ROWS];
-        for row in 1..ROWS {
-            parts[row] = &queries[row * n_parts..(row + 1) * n_parts];
-        }
-        let mut sums = [[[0.0; LANES]; 2]; ROWS];
-        multiply_panels::<L, Keys, ROWS>(lanes, keys, parts, Turn::ONLY, &mut sums);
-        for row in 0..ROWS {
-            scores[row][first] = sums[row][0];
-            scores[row][first + 1] = sums[row][1];
-        }
-    }
-
-    /// Turns scores into what the values are multiplied with: the positions' weights times the
-    /// values' scales, as bytes.
-    #[inline(always)]
-    fn weigh<L: Lanes, const ROWS: usize>(
-        &self,
-        lanes: L,
-        running: &mut [Running; ROWS],
-        scores: &mut [[[f32; LANES]; BLOCK / GROUP]; ROWS],
-    ) -> [ValueWeights; ROWS] {
-        let mut differences = [0.0; LANES];
-        for row in 0..ROWS {
-            let state = &mut running[row];
-            let n_seen = state.n_seen.saturating_sub(self.first).min(BLOCK);
-            for score in &mut scores[row].as_flattened_mut()[n_seen..] {
-                *score = MASKED;
-            }
-            let [a, b, c, d] = &scores[row];
-            let left = lanes.max(lanes.floats(a), lanes.floats(b));
-            let right = lanes.max(lanes.floats(c), lanes.floats(d));
-            // Each row sees position 0, so that a maximum of scores that count is never missing.
-            let largest = lanes.largest(lanes.max(left, right)).max(state.largest);
-            differences[row] = state.largest - largest;
-            state.largest = largest;
-        }
-        let mut shrinks = [0.0; LANES];
-        lanes.store(lanes.exp2_of_negative(lanes.floats(&differences)), &mut shrinks);
-        let mut heaviest = [0.0; LANES];
-        for row in 0..ROWS {
-            let state = &mut running[row];
-            let largest = lanes.splat(state.largest);
-            let mut sum = lanes.mul(lanes.floats(&state.sums), lanes.splat(shrinks[row]));
-            let mut most = lanes.splat(0.0);
-            for group in 0..BLOCK / GROUP {
-                let scores = &mut scores[row][group];
-                let weights = lanes.exp2_of_negative(lanes.sub(lanes.floats(scores), largest));
-                sum = lanes.add(sum, weights);
-                let scaled = lanes.mul(weights, lanes.floats(self.groups[group].value_scales));
-                most = lanes.max(most, scaled);
-                lanes.store(scaled, scores);
-            }
-            lanes.store(sum, &mut state.sums);
-            heaviest[row] = lanes.largest(most);
-        }
-        // Values of nothing else than 0 have no scale, and get no weight.
-        let bounded = lanes.max(lanes.floats(&heaviest), lanes.splat(1e-30));
-        let (mut factors, mut scales) = ([0.0; LANES], [0.0; LANES]);
-        lanes.store(lanes.div(lanes.splat(127.0), bounded), &mut factors);
-        lanes.store(lanes.mul(bounded, lanes.splat(1.0 / 127.0)), &mut scales);
-        let mut weights = [ValueWeights::EMPTY; ROWS];
-        for row in 0..ROWS {
-            let to = &mut weights[row];
-            (to.scale, to.shrink) = (scales[row], shrinks[row]);
-            let factor = lanes.splat(factors[row]);
-            let quants = to.quants.as_chunks_mut::<{ GROUP / 4 }>().0;
-            for group in 0..BLOCK / GROUP {
-                let ints = lanes.round(lanes.mul(lanes.floats(&scores[row][group]), factor));
-                let narrow = lanes.narrow(ints).map(i8::cast_unsigned);
-                quants[group].copy_from_slice(narrow.as_chunks::<4>().0);
-            }
-        }
-        weights
-    }
-
-    /// Adds the weighted values of `DIMS` sixteens of dimensions, from `first` of `n_dims` on, and
-    /// gives their number.
-    #[inline(always)]
-    fn collect<L: Lanes, const DIMS: usize, const ROWS: usize>(
-        &self,
-        lanes: L,
-        weights: &[ValueWeights; ROWS],
-        (first, n_dims): (usize, usize),
-        totals: &mut [[f32; LANES]],
-    ) -> usize {
-        let mut sums = [[lanes.start_weighted(); DIMS]; ROWS];
-        for group in 0..self.n_groups {
-            let fours = self.groups[group].values.chunks_exact(n_dims);
-            for (i, values) in fours.enumerate() {
-                let values = &values[first..first + DIMS];
-                for dim in 0..DIMS {
-                    let values = lanes.bytes(&values[dim].0);
-                    for row in 0..ROWS {
-                        let quants = weights[row].quants[group * (GROUP / 4) + i];
-                        sums[row][dim] = lanes.dot_weighted(sums[row][dim], values, quants);
-                    }
-                }
-            }
-        }
-        for row in 0..ROWS {
-            for dim in 0..DIMS {
-                let total = &mut totals[row * n_dims + first + dim];
-                let shrunk = lanes.mul(lanes.floats(total), lanes.splat(weights[row].shrink));
-                let sum = lanes.to_floats(sums[row][dim]);
-                lanes.store(lanes.mul_add(sum, lanes.splat(weights[row].scale), shrunk), total);
-            }
-        }
-        DIMS
-    }
-}
-
-impl ValueWeights {
-    const EMPTY: Self = Self { quants: [[0; 4]; BLOCK / 4], scale: 0.0, shrink: 0.0 };
 }
