@@ -8,7 +8,7 @@ use crate::model::kernels::team::Team;
 pub(super) const CHUNK: usize = 8;
 
 /// Values below which splitting the work over threads costs more than it brings.
-pub(super) const SMALL: usize = 1 << 12;
+const SMALL: usize = 1 << 12;
 
 /// In which form a product wants its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,7 +53,7 @@ pub(super) struct ActivationPart {
 }
 
 impl ActivationPart {
-    pub(super) const EMPTY: Self = Self {
+    const EMPTY: Self = Self {
         quants: [[0; 4]; GROUPS],
         scale: 0.0,
         scaled_sum: 0.0,
@@ -125,7 +125,7 @@ impl Activations {
     }
 
     /// How many values it has room for.
-    pub fn capacity(&self) -> usize {
+    pub fn room(&self) -> usize {
         (self.parts.len() * PART).max(self.floats.len())
     }
 

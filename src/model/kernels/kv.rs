@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::model::kernels::activation::{
-    SMALL, factor_and_scale, load_part, quantize_with_rest, sixteen,
+    factor_and_scale, load_part, quantize_with_rest, share, sixteen,
 };
 use crate::model::kernels::lanes::{ByteGroup, Kernel, LANES, Lanes, dispatch};
 use crate::model::kernels::layout::{Arithmetic, Format, GROUPS, PART};
@@ -220,11 +220,7 @@ impl KvSegment {
             head.resize(n_groups, &shape);
             Append { head, first: len, keys, values, width, idx, shape }
         });
-        if keys.len() < SMALL {
-            tasks.for_each(|task| dispatch(team.isa(), task));
-        } else {
-            team.for_each(tasks.collect(), |task| dispatch(team.isa(), task));
-        }
+        share(team, keys.len(), tasks, |task| dispatch(team.isa(), task));
     }
 
     /// What one head holds of the group of positions that begins at `position`.

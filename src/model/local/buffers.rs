@@ -13,18 +13,18 @@ use crate::model::kernels::activation::Activations;
 /// Something that can be filled again, whatever it held.
 pub trait Reused: Default + Send {
     /// How much can be filled without asking for memory.
-    fn capacity(&self) -> usize;
+    fn room(&self) -> usize;
 }
 
 impl Reused for Vec<f32> {
-    fn capacity(&self) -> usize {
+    fn room(&self) -> usize {
         self.len()
     }
 }
 
 impl Reused for Activations {
-    fn capacity(&self) -> usize {
-        self.capacity()
+    fn room(&self) -> usize {
+        self.room()
     }
 }
 
@@ -43,8 +43,8 @@ impl<T: Reused> Buffers<T> {
     pub fn lend(&self, n: usize) -> Lent<T> {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fit = (0..spare.len()).min_by_key(|&idx| {
-            let capacity = spare[idx].capacity();
-            if n <= capacity { (false, capacity) } else { (true, usize::MAX - capacity) }
+            let room = spare[idx].room();
+            if n <= room { (false, room) } else { (true, usize::MAX - room) }
         });
         let value = fit.map(|idx| spare.swap_remove(idx)).unwrap_or_default();
         Lent { value, home: Arc::clone(&self.0) }
@@ -74,7 +74,7 @@ impl<T: Reused> DerefMut for Lent<T> {
 impl<T: Reused> Drop for Lent<T> {
     fn drop(&mut self) {
         let value = mem::take(&mut self.value);
-        if value.capacity() != 0 {
+        if value.room() != 0 {
             self.home.lock().unwrap_or_else(PoisonError::into_inner).push(value);
         }
     }
@@ -121,7 +121,7 @@ impl DerefMut for Floats {
 
 impl<T: Reused> fmt::Debug for Lent<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lent({})", self.value.capacity())
+        write!(f, "Lent({})", self.value.room())
     }
 }
 
