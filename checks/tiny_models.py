@@ -3,7 +3,8 @@
     python checks/tiny_models.py fixtures/models
 
 Needs torch and transformers. The weights are stored as 16-bit floats and the logits computed in
-64 bits from exactly those, so that any difference is the reader's.
+64 bits from exactly those, so that any difference is the reader's. `rounded` are the logits with
+queries, keys, values and weights rounded to bytes as src/model/kernels/attention rounds them.
 """
 
 import json
@@ -19,6 +20,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 SHAPE = {
     "vocab_size": 64,
@@ -103,7 +105,53 @@ def write_tokenizer(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(config) + "\n")
 
 
+# Dimensions of a head that share a scale, and positions between two running maxima.
+PART, BLOCK = 32, 64
+
+
+def as_bytes(values):
+    """Rounds the last dimension to whole numbers up to 127 times one scale."""
+    scale = values.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
+    return (values / scale).round() * scale
+
+
+def parts_as_bytes(values):
+    parts = values.unflatten(-1, (-1, min(PART, values.shape[-1])))
+    return as_bytes(parts).flatten(-2)
+
+
+def rounded_attention(module, query, key, value, mask, scaling, **_):
+    """Shapes: query (1, heads, positions, dims), key and value (1, key heads, positions, dims)."""
+    exact, key = key, parts_as_bytes(key)
+    if module.k_proj.bias is not None:
+        key = key + parts_as_bytes(exact - key)
+    n_shared, n = module.num_key_value_groups, query.shape[2]
+    value_scales = value.abs().amax(-1).div(127).repeat_interleave(n_shared, 1)[:, :, None]
+    key, value = (x.repeat_interleave(n_shared, 1) for x in (key, as_bytes(value)))
+    scores = parts_as_bytes(query) @ key.transpose(2, 3) * scaling
+    scores = scores.masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -1e30)
+    largest = torch.full_like(scores[..., :1], -1e30)
+    sums, totals = torch.zeros_like(largest), torch.zeros_like(query)
+    for first in range(0, n, BLOCK):
+        block = slice(first, first + BLOCK)
+        before, largest = largest, largest.maximum(scores[..., block].amax(-1, keepdim=True))
+        weights, shrink = (scores[..., block] - largest).exp(), (before - largest).exp()
+        scales = value_scales[..., block]
+        sums = sums * shrink + weights.sum(-1, keepdim=True)
+        totals = totals * shrink + as_bytes(weights * scales) / scales @ value[:, :, block]
+    return (totals / sums).transpose(1, 2), None
+
+
+def logits_of(model, ids, attention):
+    model.set_attn_implementation(attention)
+    rows = [0, 1, 15, 16, 33, 79]
+    with torch.no_grad():
+        logits = model(ids).logits[0]
+    return {row: [round(x, 7) for x in logits[row].tolist()] for row in rows}
+
+
 def main():
+    ALL_ATTENTION_FUNCTIONS.register("rounded", rounded_attention)
     root = pathlib.Path(sys.argv[1])
     for name, (model_class, config) in MODELS.items():
         torch.manual_seed(20)
@@ -121,12 +169,10 @@ def main():
         model.model.rotary_emb = type(model.model.rotary_emb)(config=config)
         torch.manual_seed(21)
         ids = torch.randint(0, 64, (1, 80))
-        with torch.no_grad():
-            logits = model(ids).logits[0]
-        rows = [0, 1, 15, 16, 33, 79]
         expected = {
             "ids": ids[0].tolist(),
-            "logits": {row: [round(x, 7) for x in logits[row].tolist()] for row in rows},
+            "logits": logits_of(model, ids, "eager"),
+            "rounded": logits_of(model, ids, "rounded"),
         }
         (root / name / "expected.json").write_text(json.dumps(expected) + "\n")
 
