@@ -38,7 +38,7 @@ impl Form {
 }
 
 /// 32 activations of one row: `scale * quants`, with what the kernels need of their sums.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C, align(64))]
 pub(super) struct ActivationPart {
     /// From -127 to 127.
@@ -147,6 +147,27 @@ impl Activations {
         &self.floats[row * self.cols..(row + 1) * self.cols]
     }
 
+    /// Takes the parts of `rows` rows of `cols` that `write` puts into their places: chunk by chunk
+    /// as [`Activations::parts`] reads them, whatever they hold before.
+    pub(super) fn set_parts(
+        &mut self,
+        rows: usize,
+        cols: usize,
+        write: impl FnOnce(&mut [ActivationPart]),
+    ) {
+        (self.rows, self.cols, self.form) = (rows, cols, Form::Int8);
+        write(self.room_for_parts());
+    }
+
+    fn room_for_parts(&mut self) -> &mut [ActivationPart] {
+        assert!(self.cols.is_multiple_of(PART), "rows of activations are whole parts of 32");
+        let len = self.rows * self.cols / PART;
+        if self.parts.len() < len {
+            self.parts.resize(len, ActivationPart::EMPTY);
+        }
+        &mut self.parts[..len]
+    }
+
     fn fill(&mut self, team: &Team, input: &Input<'_>, cols: usize, form: Form) {
         let len = input.len();
         assert!(0 < cols && len.is_multiple_of(cols), "activations are whole rows");
@@ -154,11 +175,7 @@ impl Activations {
         let (isa, rows) = (team.isa(), self.rows);
         // What is there of earlier fillings is overwritten, and stays where there is less to fill.
         if form.has_ints() {
-            assert!(cols.is_multiple_of(PART), "rows of activations are whole parts of 32");
-            if self.parts.len() < len / PART {
-                self.parts.resize(len / PART, ActivationPart::EMPTY);
-            }
-            let chunks = self.parts[..len / PART].chunks_mut(CHUNK * rows.max(1)).enumerate();
+            let chunks = self.room_for_parts().chunks_mut(CHUNK * rows.max(1)).enumerate();
             share(team, len, chunks, |(idx, parts)| {
                 let first = idx * CHUNK * PART;
                 dispatch(isa, QuantizeChunk { input, cols, first, rows, parts });
@@ -213,14 +230,18 @@ impl Input<'_> {
                 lanes.mul(normed, lanes.floats(sixteen(weight, col)))
             }
             Self::Gated { gate, up } => {
-                let gate = lanes.floats(sixteen(gate, at));
-                let one = lanes.splat(1.0);
-                let exp = lanes.exp(lanes.sub(lanes.splat(0.0), gate));
-                let silu = lanes.div(gate, lanes.add(one, exp));
-                lanes.mul(silu, lanes.floats(sixteen(up, at)))
+                gated(lanes, lanes.floats(sixteen(gate, at)), lanes.floats(sixteen(up, at)))
             }
         }
     }
+}
+
+/// `silu(gate) * up`
+#[inline(always)]
+pub(super) fn gated<L: Lanes>(lanes: L, gate: L::Floats, up: L::Floats) -> L::Floats {
+    let exp = lanes.exp(lanes.sub(lanes.splat(0.0), gate));
+    let silu = lanes.div(gate, lanes.add(lanes.splat(1.0), exp));
+    lanes.mul(silu, up)
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::model::kernels::Isa;
 use crate::model::kernels::activation::{Activations, Form, rms_norm};
 use crate::model::kernels::packed::{PackError, PackedMatrix};
+use crate::model::kernels::product::gated::GatedPair;
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
 use crate::model::kernels::team::Team;
@@ -291,6 +292,61 @@ fn norm_and_gate_are_those_of_their_definitions() {
             assert!((f64::from(*found) - exact).abs() <= 2e-6 * exact.abs() + 1e-30);
         }
     }
+}
+
+#[test]
+fn gated_products_are_those_of_both_gated() {
+    let numbers = &mut Numbers(6);
+    for (n_outputs, kinds) in [
+        (32, [QuantType::Q4_1, QuantType::Q4_1]),
+        (320, [QuantType::Q5K, QuantType::Q5K]),
+        (352, [QuantType::Q4_1, QuantType::Q8_0]),
+    ] {
+        let cols = 512;
+        let [gate, up] = kinds.map(|kind| {
+            let bytes = numbers.blocks(kind, n_outputs * cols / kind.block_len());
+            PackedMatrix::pack(kind, n_outputs, cols, &bytes).unwrap()
+        });
+        let pair = GatedPair::new(&gate, &up).unwrap();
+        for (isa, n_rows) in available().flat_map(|isa| [0, 1, 3, 17, 70].map(|n| (isa, n))) {
+            let inputs = numbers.floats(n_rows * cols);
+            let [gates, ups] = [&gate, &up].map(|matrix| product(isa, matrix, &inputs));
+            let mut apart = Activations::default();
+            apart.quantize_gated(&team(isa), (&gates, &ups), n_outputs, Form::Int8);
+            let mut activations = Activations::default();
+            activations.quantize(&team(isa), &inputs, cols, Form::Int8);
+            // It overwrites what was there.
+            let mut found = Activations::default();
+            found.quantize(&team(isa), &vec![1.0; 80 * 352], 352, Form::Both);
+            for n_threads in [1, 5] {
+                pair.multiply(&Team::new(isa, n_threads).unwrap(), &activations, &mut found);
+                assert_eq!((found.rows(), found.cols()), (n_rows, n_outputs));
+                let chunks = n_outputs.div_ceil(256);
+                for (chunk, row) in
+                    (0..chunks).flat_map(|chunk| (0..n_rows).map(move |row| (chunk, row)))
+                {
+                    assert_eq!(found.parts(chunk, row), apart.parts(chunk, row), "{isa:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_gated_pair_is_told() {
+    let pack = |kind: QuantType, rows: usize, cols: usize| {
+        let bytes = vec![0; rows * cols / kind.block_len() * kind.block_bytes()];
+        PackedMatrix::pack(kind, rows, cols, &bytes).unwrap()
+    };
+    let gate = pack(QuantType::Q4_0, 64, 64);
+    assert!(GatedPair::new(&gate, &pack(QuantType::Q8_0, 64, 64)).is_some());
+    for up in
+        [pack(QuantType::F16, 64, 64), pack(QuantType::Q4_0, 96, 64), pack(QuantType::Q4_0, 64, 96)]
+    {
+        assert!(GatedPair::new(&gate, &up).is_none() && GatedPair::new(&up, &gate).is_none());
+    }
+    let odd = pack(QuantType::Q4_0, 48, 64);
+    assert!(GatedPair::new(&odd, &odd).is_none());
 }
 
 #[test]

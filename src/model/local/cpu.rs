@@ -11,13 +11,14 @@ use crate::model::kernels::activation::{Activations, Form, rms_norm};
 use crate::model::kernels::attention::{Span, attend};
 use crate::model::kernels::kv::{AttentionShape, KeyPrecision, KvSegment};
 use crate::model::kernels::packed::PackedMatrix;
+use crate::model::kernels::product::gated::GatedPair;
 use crate::model::kernels::product::{Product, Store, multiply};
 use crate::model::kernels::quant::QuantType;
 use crate::model::kernels::rotary::{Rotary, RotaryStyle, Turns};
 use crate::model::kernels::team::Team;
 use crate::model::local::buffers::{Buffers, Floats, Lent};
 use crate::model::local::config::DecoderConfig;
-use crate::model::local::decoder::{Linear, Ops, SequenceRows};
+use crate::model::local::decoder::{FeedForward, Linear, Ops, SequenceRows};
 use crate::model::local::gguf::Encoding;
 use crate::model::local::weights::StoredTensor;
 
@@ -211,6 +212,25 @@ impl Ops for Cpu {
             &mut [Product { matrix, bias, store: Store::Add, out: &mut sum.values }],
         );
         Ok(())
+    }
+
+    fn feed_forward(
+        &self,
+        x: &Lent<Activations>,
+        linears: FeedForward<'_, Self>,
+        sum: &mut CpuTensor,
+    ) -> anyhow::Result<()> {
+        let FeedForward { gate, up, down } = &linears;
+        let has_biases = gate.bias.is_some() || up.bias.is_some();
+        let is_fit = !has_biases && down.matrix.form() == Form::Int8;
+        match GatedPair::new(&gate.matrix, &up.matrix).filter(|_| is_fit) {
+            Some(pair) => {
+                let mut input = self.inputs.lend(x.rows() * down.matrix.cols());
+                pair.multiply(&self.team, x, &mut input);
+                self.project_onto(&input, down, sum)
+            }
+            None => linears.run_apart(self, x, sum),
+        }
     }
 
     fn norm_heads(&self, x: &mut CpuTensor, weight: &Vec<f32>) -> anyhow::Result<()> {

@@ -70,6 +70,15 @@ pub trait Ops: Send + Sync + 'static {
         linear: &Linear<Self>,
         sum: &mut Self::Tensor,
     ) -> anyhow::Result<()>;
+    /// Adds `down` of `silu(gate) * up` of `x` to `sum`.
+    fn feed_forward(
+        &self,
+        x: &Self::Input,
+        linears: FeedForward<'_, Self>,
+        sum: &mut Self::Tensor,
+    ) -> anyhow::Result<()> {
+        linears.run_apart(self, x, sum)
+    }
     /// Root-mean-square norm of each head of each row.
     fn norm_heads(&self, x: &mut Self::Tensor, weight: &Self::Vector) -> anyhow::Result<()>;
     /// The turns of rows at `positions`; all layers have the same.
@@ -85,6 +94,21 @@ pub trait Ops: Send + Sync + 'static {
     ) -> anyhow::Result<Self::Tensor>;
     fn select(&self, x: &Self::Tensor, rows: &[usize]) -> anyhow::Result<Self::Tensor>;
     fn to_rows(&self, x: Self::Tensor) -> anyhow::Result<Floats>;
+}
+
+/// The projections of a gated feed-forward network.
+pub struct FeedForward<'a, O: Ops + ?Sized> {
+    pub gate: &'a Linear<O>,
+    pub up: &'a Linear<O>,
+    pub down: &'a Linear<O>,
+}
+
+impl<O: Ops + ?Sized> FeedForward<'_, O> {
+    /// One product after the other.
+    pub fn run_apart(self, ops: &O, x: &O::Input, sum: &mut O::Tensor) -> anyhow::Result<()> {
+        let [gate, up] = split(ops.project(x, &[self.gate, self.up])?);
+        ops.project_onto(&ops.gated(gate, up)?, self.down, sum)
+    }
 }
 
 /// The rows of a batch that belong to one sequence.
@@ -290,9 +314,13 @@ impl<O: Ops> Decoder<O> {
             self.project_onto(&ops.plain(mixed)?, &layer.o_proj, &mut x, adapted)?;
 
             let input = ops.normed(&x, &layer.ffn_norm)?;
-            let [gate, up] =
-                split(self.project(&input, &[&layer.gate_proj, &layer.up_proj], adapted)?);
-            self.project_onto(&ops.gated(gate, up)?, &layer.down_proj, &mut x, adapted)?;
+            let (gate, up, down) = (&layer.gate_proj, &layer.up_proj, &layer.down_proj);
+            if adapted && [gate, up, down].iter().any(|linear| linear.low_rank.is_some()) {
+                let [gate, up] = split(self.project(&input, &[gate, up], adapted)?);
+                self.project_onto(&ops.gated(gate, up)?, down, &mut x, adapted)?;
+            } else {
+                ops.feed_forward(&input, FeedForward { gate, up, down }, &mut x)?;
+            }
         }
         if batch.wanted.is_empty() {
             return Ok(Floats::from(Vec::new()));

@@ -1,16 +1,14 @@
 //! Products of activations with packed weights.
 
+pub mod gated;
 pub(super) mod panels;
 mod plain;
 
 use crate::model::kernels::Isa;
 use crate::model::kernels::activation::Activations;
-use crate::model::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q8_0};
-use crate::model::kernels::k_blocks::{Q4K, Q5K, Q6K};
 use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
-use crate::model::kernels::layout::{Format, PART};
 use crate::model::kernels::packed::{PackedMatrix, Weights};
-use crate::model::kernels::product::panels::Panels;
+use crate::model::kernels::product::panels::multiply_pair;
 use crate::model::kernels::product::plain::{Bf16, F16, F32, Plain, PlainPanel};
 use crate::model::kernels::team::Team;
 
@@ -45,18 +43,8 @@ pub struct Product<'a> {
 /// # Panics
 /// Where the lengths do not fit, or the activations lack the form that a matrix wants.
 pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<'_>]) {
-    let n_threads = team.n_threads();
     let n_bytes = products.iter().map(|product| product.matrix.n_bytes()).sum::<usize>();
-    // Several tasks per thread even out what else the machine does; each task's share of the work
-    // changes no result, since an output is computed by one task alone.
-    let work = n_bytes * activations.rows().div_ceil(TILE_ROWS);
-    // One row waits for memory, which is read fastest in long runs.
-    let per_thread = match activations.rows() {
-        1 => 2,
-        2..64 => 4,
-        _ => 8,
-    };
-    let n_tasks = (work / TASK_BYTES).clamp(1, per_thread * n_threads);
+    let n_tasks = n_tasks(team, n_bytes, activations.rows());
     let mut tasks = Vec::with_capacity(n_tasks + products.len());
     for product in products {
         let Product { matrix, bias, store, out } = product;
@@ -66,9 +54,10 @@ pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<
         assert!(bias.is_none_or(|bias| bias.len() == matrix.rows()), "a bias for every output");
         let form = activations.form();
         assert!(form == matrix.form() || form.and(matrix.form()) == form, "the wanted form");
-        let n_panels = matrix.rows().div_ceil(LANES);
-        let n_own = (n_tasks * matrix.n_bytes()).div_ceil(n_bytes.max(1)).clamp(1, n_panels.max(1));
-        let width = n_panels.div_ceil(n_own).max(1) * LANES;
+        // Panels are multiplied in pairs: an odd one would be multiplied twice.
+        let n_pairs = matrix.rows().div_ceil(2 * LANES).max(1);
+        let n_own = (n_tasks * matrix.n_bytes()).div_ceil(n_bytes.max(1)).clamp(1, n_pairs);
+        let width = n_pairs.div_ceil(n_own) * 2 * LANES;
         let n_before = tasks.len();
         for first in (0..matrix.rows()).step_by(width) {
             let bias = bias.map(|bias| &bias[first..]);
@@ -82,6 +71,21 @@ pub fn multiply(team: &Team, activations: &Activations, products: &mut [Product<
         }
     }
     team.for_each(tasks, |task| task.run(team.isa(), activations));
+}
+
+/// Tasks worth their while for `n_bytes` of weights and so many rows of activations.
+///
+/// Several per thread even out what else the machine does; each task's share of the work changes no
+/// result, since an output is computed by one task alone.
+fn n_tasks(team: &Team, n_bytes: usize, n_rows: usize) -> usize {
+    let work = n_bytes * n_rows.div_ceil(TILE_ROWS);
+    // One row waits for memory, which is read fastest in long runs.
+    let per_thread = match n_rows {
+        1 => 2,
+        2..64 => 4,
+        _ => 16,
+    };
+    (work / TASK_BYTES).clamp(1, per_thread * team.n_threads())
 }
 
 /// Some neighbouring outputs of one product.
@@ -101,26 +105,16 @@ impl Task<'_> {
             Weights::F32(columns) => self.run_plain(isa, activations, columns, F32),
             Weights::F16(columns) => self.run_plain(isa, activations, columns, F16),
             Weights::Bf16(columns) => self.run_plain(isa, activations, columns, Bf16),
-            Weights::Q4_0(blocks) => self.run_blocks::<Q4_0>(isa, activations, blocks),
-            Weights::Q4_1(blocks) => self.run_blocks::<Q4_1>(isa, activations, blocks),
-            Weights::Q5_0(blocks) => self.run_blocks::<Q5_0>(isa, activations, blocks),
-            Weights::Q8_0(blocks) => self.run_blocks::<Q8_0>(isa, activations, blocks),
-            Weights::Q4K(blocks) => self.run_blocks::<Q4K>(isa, activations, blocks),
-            Weights::Q5K(blocks) => self.run_blocks::<Q5K>(isa, activations, blocks),
-            Weights::Q6K(blocks) => self.run_blocks::<Q6K>(isa, activations, blocks),
+            _ => self.run_blocks(isa, activations),
         }
     }
 
-    fn run_blocks<F: Format>(&mut self, isa: Isa, activations: &Activations, blocks: &[F::Block]) {
-        let n_across = activations.cols() / (PART * F::PARTS);
+    fn run_blocks(&mut self, isa: Isa, activations: &Activations) {
         let n_panels = self.out.first().map_or(0, |out| out.len()).div_ceil(LANES);
-        let blocks = &blocks[self.first_panel * n_across..][..n_panels * n_across];
         let mut sums = vec![[[0.0; LANES]; 2]; activations.rows()];
-        for (pair, blocks) in blocks.chunks(2 * n_across).enumerate() {
-            // A last panel without a partner is its own.
-            let (left, right) = blocks.split_at(n_across);
-            let blocks = [left, if right.is_empty() { left } else { right }];
-            dispatch(isa, Panels::<F> { blocks, activations, sums: &mut sums });
+        for pair in 0..n_panels.div_ceil(2) {
+            let panel = (self.matrix, self.first_panel + 2 * pair);
+            multiply_pair(isa, activations, panel, &mut sums);
             self.finish(isa, pair, &sums);
         }
     }

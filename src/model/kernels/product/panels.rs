@@ -2,9 +2,13 @@
 
 use std::array;
 
+use crate::model::kernels::Isa;
 use crate::model::kernels::activation::{ActivationPart, Activations, CHUNK};
-use crate::model::kernels::lanes::{Kernel, LANES, Lanes};
-use crate::model::kernels::layout::{Arithmetic, Format};
+use crate::model::kernels::blocks::{Q4_0, Q4_1, Q5_0, Q8_0};
+use crate::model::kernels::k_blocks::{Q4K, Q5K, Q6K};
+use crate::model::kernels::lanes::{Kernel, LANES, Lanes, dispatch};
+use crate::model::kernels::layout::{Arithmetic, Format, PART};
+use crate::model::kernels::packed::{PackedMatrix, Weights};
 use crate::model::kernels::product::TILE_ROWS;
 use crate::model::kernels::tile::{Tile, Unpacked};
 
@@ -12,11 +16,45 @@ use crate::model::kernels::tile::{Tile, Unpacked};
 /// them first into a small buffer takes less.
 const UNPACKED_ROWS: usize = 16;
 
+/// Computes the products of all activation rows with the 32 rows of a quantized matrix that begin
+/// with panel `first`; a last panel without a partner is its own.
+///
+/// # Panics
+/// Where the matrix is not quantized.
+pub(super) fn multiply_pair(
+    isa: Isa,
+    activations: &Activations,
+    (matrix, first): (&PackedMatrix, usize),
+    sums: &mut [[[f32; LANES]; 2]],
+) {
+    macro_rules! run {
+        ($format:ty, $blocks:expr) => {{
+            let n_across = matrix.cols() / (PART * <$format>::PARTS);
+            let mut panels = $blocks[first * n_across..].chunks(n_across);
+            let left = panels.next().expect("the panel is one of the matrix");
+            let blocks = [left, panels.next().unwrap_or(left)];
+            dispatch(isa, Panels::<$format> { blocks, activations, sums });
+        }};
+    }
+    match matrix.weights() {
+        Weights::F32(_) | Weights::F16(_) | Weights::Bf16(_) => {
+            unreachable!("plain numbers are not multiplied as blocks")
+        }
+        Weights::Q4_0(blocks) => run!(Q4_0, blocks),
+        Weights::Q4_1(blocks) => run!(Q4_1, blocks),
+        Weights::Q5_0(blocks) => run!(Q5_0, blocks),
+        Weights::Q8_0(blocks) => run!(Q8_0, blocks),
+        Weights::Q4K(blocks) => run!(Q4K, blocks),
+        Weights::Q5K(blocks) => run!(Q5K, blocks),
+        Weights::Q6K(blocks) => run!(Q6K, blocks),
+    }
+}
+
 /// The product of all activation rows with 32 rows of weights.
-pub(super) struct Panels<'a, F: Format> {
-    pub(super) blocks: [&'a [F::Block]; 2],
-    pub(super) activations: &'a Activations,
-    pub(super) sums: &'a mut [[[f32; LANES]; 2]],
+struct Panels<'a, F: Format> {
+    blocks: [&'a [F::Block]; 2],
+    activations: &'a Activations,
+    sums: &'a mut [[[f32; LANES]; 2]],
 }
 
 impl<F: Format> Kernel for Panels<'_, F> {
