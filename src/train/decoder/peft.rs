@@ -203,8 +203,8 @@ mod tests {
         }
     }
 
-    /// At each place by itself, so that none of them could be missing or be another's. The engine's
-    /// attention takes bytes, the trainer's 32-bit floats.
+    /// As a whole, and at each place by itself, so that none of them could be missing or be
+    /// another's. The engine's attention takes bytes, the trainer's 32-bit floats.
     #[test]
     fn the_engine_adds_an_adapter_as_the_trainer_does() {
         for family in ["llama", "qwen2", "qwen3"] {
@@ -222,24 +222,34 @@ mod tests {
                 loss.collect()
             };
             let bare = losses(None);
-            for site in Site::ALL {
-                let mut adapter = random_adapter(&network);
-                for (name, tensor) in adapter.tensors_mut() {
-                    if !name.contains(site.name()) {
-                        tensor.fill(0.0);
-                    }
-                }
+            // How far the engine is from the trainer with and without the adapter, by position.
+            let mut apart = |adapter: &mut Adapter| -> [Vec<f64>; 2] {
                 let folder = tempfile::tempdir().unwrap();
                 adapter.write(folder.path(), None, Precision::F16).unwrap();
                 let adapter_source = Some(folder.path().into());
                 let options = LocalOptions { adapter: adapter_source, ..LocalOptions::default() };
                 let found = Judge::load(&model, &options).unwrap().logprobs(&ids).unwrap();
-                let apart = |losses: &[f64]| {
+                [losses(Some(adapter)), bare.clone()].map(|losses| {
                     let pairs = losses.iter().zip(&found);
-                    let squares: f64 = pairs.map(|(loss, found)| (loss + found).powi(2)).sum();
-                    (squares / losses.len() as f64).sqrt()
-                };
-                let (with, without) = (apart(&losses(Some(&adapter))), apart(&bare));
+                    pairs.map(|(loss, found)| (loss + found).abs()).collect()
+                })
+            };
+            let mut whole = random_adapter(&network);
+            let [with, without] =
+                apart(&mut whole).map(|apart| apart.into_iter().fold(0.0_f64, f64::max));
+            assert!(with < 0.25, "{family}: {with} off");
+            assert!(2.5 < without, "{family}: the adapter changes {without} at the most");
+            for site in Site::ALL {
+                let mut part = whole.clone();
+                for (name, tensor) in part.tensors_mut() {
+                    if !name.contains(site.name()) {
+                        tensor.fill(0.0);
+                    }
+                }
+                let [with, without] = apart(&mut part).map(|apart| {
+                    let squares: f64 = apart.iter().map(|apart| apart * apart).sum();
+                    (squares / apart.len() as f64).sqrt()
+                });
                 let message = format!("{family}, {}: {with} of {without} off", site.name());
                 assert!(with < 0.06 && 10.0 * with < without, "{message}");
             }

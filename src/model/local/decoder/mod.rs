@@ -5,17 +5,17 @@
 //! depends on that row's token and on what stands before it in its sequence; on the CPU to the
 //! last bit, whatever else is in the batch.
 
-use std::borrow::Cow;
+mod low_rank;
+
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
-use half::f16;
+use anyhow::Context as _;
 
 use crate::model::kernels::Isa;
-use crate::model::local::adapter::{AdapterWeights, LowRankWeights, Site};
+use crate::model::local::adapter::{AdapterWeights, Site};
 use crate::model::local::buffers::Floats;
 use crate::model::local::config::DecoderConfig;
-use crate::model::local::gguf::Encoding;
+use crate::model::local::decoder::low_rank::LowRank;
 use crate::model::local::weights::{StoredTensor, Weights};
 
 /// The arithmetic of one kind of device, over activations of the shape (rows, width).
@@ -129,13 +129,6 @@ pub struct Linear<O: Ops + ?Sized> {
     pub bias: Option<O::Vector>,
     /// Is added to the product by [`Decoder`], not by [`Ops`].
     low_rank: Option<Box<LowRank<O>>>,
-}
-
-/// An adapter's part of a projection: `b` of `a` of its input.
-struct LowRank<O: Ops + ?Sized> {
-    a: Linear<O>,
-    /// Scaled.
-    b: Linear<O>,
 }
 
 /// A loaded network.
@@ -370,39 +363,6 @@ impl<O: Ops> Decoder<O> {
         let Some(low_rank) = linear.low_rank.as_ref().filter(|_| adapted) else { return Ok(()) };
         let [narrow] = split(self.ops.project(x, &[&low_rank.a])?);
         self.ops.project_onto(&self.ops.plain(narrow)?, &low_rank.b, sum)
-    }
-}
-
-impl<O: Ops> LowRank<O> {
-    fn load(
-        ops: &O,
-        weights: &LowRankWeights,
-        [n_out, n_in]: [usize; 2],
-        scale: f32,
-    ) -> anyhow::Result<Self> {
-        let rank = weights.a.len() / n_in;
-        // Zeros up to a width that activations come in.
-        let padded = rank.next_multiple_of(32);
-        let mut a = weights.a.clone();
-        a.resize(padded * n_in, 0.0);
-        let mut b = vec![0.0; n_out * padded];
-        for (row, padded_row) in weights.b.chunks(rank).zip(b.chunks_mut(padded)) {
-            row.iter().zip(padded_row).for_each(|(number, padded)| *padded = number * scale);
-        }
-        let load = |numbers: &[f32], shape: [usize; 2]| {
-            let halves: Vec<f16> = numbers.iter().map(|n| f16::from_f32(*n)).collect();
-            ensure!(
-                halves.iter().all(|half| half.is_finite()),
-                "the adapter has numbers above {}, the most that 16 bits hold",
-                f16::MAX
-            );
-            let bytes = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
-            let (shape, bytes) = (shape.to_vec(), Cow::Owned(bytes));
-            let matrix =
-                ops.load_matrix(&StoredTensor { encoding: Encoding::F16, shape, bytes })?;
-            anyhow::Ok(Linear { matrix, bias: None, low_rank: None })
-        };
-        Ok(Self { a: load(&a, [padded, n_in])?, b: load(&b, [n_out, padded])? })
     }
 }
 
