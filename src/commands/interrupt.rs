@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::commands::{Interrupted, report_error};
+use crate::train::new_folder::remove_unfinished;
 
 /// How long interrupted work may clean up behind itself.
 const GRACE: Duration = Duration::from_millis(600);
@@ -29,6 +30,7 @@ pub fn watch_for_interrupts() -> anyhow::Result<()> {
             interrupts.wait().await;
             tokio::time::sleep(GRACE).await;
         });
+        remove_unfinished();
         let _code = report_error(&Interrupted.into());
         #[expect(clippy::exit, reason = "other threads do what cannot be told to stop")]
         std::process::exit(INTERRUPTED_CODE.into());

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use tempfile::{NamedTempFile, TempDir};
@@ -11,12 +12,52 @@ use tempfile::{NamedTempFile, TempDir};
 pub struct NewFolder {
     unfinished: TempDir,
     path: PathBuf,
+    _known: Known<'static>,
 }
 
 /// A file that is being written. Dropped before it is finished, it is gone.
 pub struct NewFile {
     unfinished: NamedTempFile,
     path: PathBuf,
+    _known: Known<'static>,
+}
+
+/// What is to go when the program ends without dropping anything: gigabytes under hidden names.
+struct Unfinished(Mutex<Vec<PathBuf>>);
+
+static UNFINISHED: Unfinished = Unfinished(Mutex::new(Vec::new()));
+
+/// Removes what this process has not finished; for the last moment before it ends.
+pub fn remove_unfinished() {
+    UNFINISHED.remove();
+}
+
+impl Unfinished {
+    fn know(&self, path: &Path) -> Known<'_> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+        Known { of: self, path: path.to_owned() }
+    }
+
+    fn remove(&self) {
+        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // The program is ending: what cannot be removed stays, as after a kill.
+            let _gone =
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// Something unfinished, known as long as this lives.
+struct Known<'a> {
+    of: &'a Unfinished,
+    path: PathBuf,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        let mut paths = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.retain(|path| *path != self.path);
+    }
 }
 
 /// Refuses what is there already.
@@ -53,7 +94,8 @@ impl NewFolder {
         let context = || format!("making `{}`", path.display());
         fs::create_dir_all(parent(path)).with_context(context)?;
         let unfinished = builder(0o777).tempdir_in(parent(path)).with_context(context)?;
-        Ok(Self { unfinished, path: path.to_owned() })
+        let known = UNFINISHED.know(unfinished.path());
+        Ok(Self { unfinished, path: path.to_owned(), _known: known })
     }
 
     /// Where a file of it is to be written.
@@ -81,7 +123,7 @@ impl NewFolder {
 
     /// Gives it its name.
     pub fn finish(self) -> anyhow::Result<()> {
-        let Self { unfinished, path } = self;
+        let Self { unfinished, path, _known } = self;
         refuse(&path)?;
         let context = || format!("naming `{}`", path.display());
         fs::rename(unfinished.path(), &path).with_context(context)?;
@@ -100,7 +142,8 @@ impl NewFile {
         let context = || format!("making `{}`", path.display());
         fs::create_dir_all(parent(path)).with_context(context)?;
         let unfinished = builder(0o666).tempfile_in(parent(path)).with_context(context)?;
-        Ok(Self { unfinished, path: path.to_owned() })
+        let known = UNFINISHED.know(unfinished.path());
+        Ok(Self { unfinished, path: path.to_owned(), _known: known })
     }
 
     /// What its bytes are written to.
@@ -119,7 +162,7 @@ impl NewFile {
     /// Gives it its name.
     pub fn finish(self) -> anyhow::Result<()> {
         self.unfinished.as_file().sync_all().with_context(|| self.failed())?;
-        let Self { unfinished, path } = self;
+        let Self { unfinished, path, _known } = self;
         unfinished.persist_noclobber(&path).with_context(|| {
             format!("naming `{}`\nhint: name another `--out`, or delete it", path.display())
         })?;
@@ -130,6 +173,23 @@ impl NewFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_unfinished_goes_when_the_program_is_interrupted() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let unfinished = Unfinished(Mutex::new(Vec::new()));
+        let [file, folder, finished] = ["file", "folder", "finished"].map(at);
+        let _known = [&file, &folder].map(|path| unfinished.know(path));
+        drop(unfinished.know(&finished));
+        fs::create_dir(&folder).unwrap();
+        for path in [&file, &folder.join("inside"), &finished] {
+            fs::write(path, "x").unwrap();
+        }
+        unfinished.remove();
+        let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [finished]);
+    }
 
     #[test]
     fn what_is_not_finished_is_gone_and_what_is_there_is_refused() {

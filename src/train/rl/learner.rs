@@ -107,33 +107,43 @@ impl<'a> Learner<'a> {
     }
 
     /// What policy, reference and critic say of every token before the updates.
+    ///
+    /// The policy is asked again in the first update: where nothing needs its word before, and no
+    /// further update follows, that one is enough.
     fn survey(&mut self, at: &At, groups: &mut [Group]) -> anyhow::Result<()> {
         let (network, asked) = (self.network, self.asked);
         let critic = at.beside.as_ref();
         let shared = critic.filter(|critic| critic.adapter.is_none());
+        let is_policy_asked = self.options.algorithm != Algorithm::Grpo || 1 < self.options.passes;
         for pack in packs(groups, asked, self.options.pack_tokens) {
             let batch = pack.batch(groups, asked, |_| 1.0);
             let masks = Masks::new(&pack, groups, &self.silent);
             let mask = |idx: usize, logits: &mut [f32]| masks.apply(idx, logits);
             let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default(), &mask).1;
-            let (old, values) = self.trainer.look(network, Some(&at.weights), &batch, |top| {
-                let values = shared.map(|critic| critic.head.values(&top));
-                (logprobs(top), values)
+            let own = is_policy_asked.then(|| {
+                self.trainer.look(network, Some(&at.weights), &batch, |top| {
+                    let values = shared.map(|critic| critic.head.values(&top));
+                    (logprobs(top), values)
+                })
             });
+            let (old, values) = own.unzip();
             let reference = self.trainer.look(network, None, &batch, logprobs);
             let values = match critic {
                 Some(Critic { adapter: Some(adapter), head, .. }) => {
                     let values = |top: Top<'_>| head.values(&top);
                     Some(self.trainer.look(network, Some(adapter), &batch, values))
                 }
-                _ => values,
+                _ => values.flatten(),
             };
-            let logprobs = old.iter().chain(&reference).map(|predicted| predicted.logprob);
+            let logprobs =
+                old.iter().flatten().chain(&reference).map(|predicted| predicted.logprob);
             let numbers = logprobs.chain(values.iter().flatten().copied());
             for number in numbers {
                 check(number, "a log-probability or value", at.state.step)?;
             }
-            pack.hand_out(groups, old, |track, old| track.old = old);
+            if let Some(old) = old {
+                pack.hand_out(groups, old, |track, old| track.old = old);
+            }
             pack.hand_out(groups, reference, |track, reference| {
                 track.reference = reference.iter().map(|predicted| predicted.logprob).collect();
             });
@@ -148,7 +158,7 @@ impl<'a> Learner<'a> {
     fn pass(
         &mut self,
         at: &mut At,
-        groups: &[Group],
+        groups: &mut [Group],
         update: &mut Update,
     ) -> anyhow::Result<usize> {
         self.policy.clear();
@@ -168,7 +178,7 @@ impl<'a> Learner<'a> {
         let mut sums = Sums::default();
         for pack in packs(groups, self.asked, self.options.pack_tokens) {
             let batch = pack.batch(groups, self.asked, weight);
-            self.learn_pack(at, groups, (&pack, &batch), update.policy.is_some(), &mut sums);
+            self.learn_pack(at, groups, (&pack, &batch), update.policy.is_some(), &mut sums)?;
         }
         if let Some(policy) = &mut update.policy {
             policy.loss = sums.policy;
@@ -186,11 +196,11 @@ impl<'a> Learner<'a> {
     fn learn_pack(
         &mut self,
         at: &At,
-        groups: &[Group],
+        groups: &mut [Group],
         (pack, batch): (&Pack, &Batch),
         is_policy_taught: bool,
         sums: &mut Sums,
-    ) {
+    ) -> anyhow::Result<()> {
         let policy = PolicyLoss::new(pack, groups, self.options);
         let values = ValueLoss::new(pack, groups, self.options.value_clip);
         let masks = Masks::new(pack, groups, &self.silent);
@@ -225,14 +235,22 @@ impl<'a> Learner<'a> {
                 self.trainer.learn(self.network, adapter, batch, learnt, &mut self.policy);
             sums.policy += loss;
             sums.value += value;
-            let is_clipped = |(idx, predicted): &(usize, Predicted)| policy.at(*idx, *predicted).1;
-            sums.n_clipped += predicted.into_iter().enumerate().filter(is_clipped).count();
+            let is_clipped =
+                |(idx, predicted): &(usize, &Predicted)| policy.at(*idx, **predicted).1;
+            sums.n_clipped += predicted.iter().enumerate().filter(is_clipped).count();
             sums.n_rows += batch.ids.len();
+            if policy.old.is_none() {
+                for predicted in &predicted {
+                    check(predicted.logprob, "a log-probability", at.state.step)?;
+                }
+                pack.hand_out(groups, predicted, |track, old| track.old = old);
+            }
         } else if is_shared {
             let adapter = Some(&at.weights);
             sums.value += self.trainer.look(self.network, adapter, batch, |mut top| head(&mut top));
             sums.n_rows += batch.ids.len();
         }
+        Ok(())
     }
 
     fn update_policy(&mut self, at: &mut At, rate: f64) -> anyhow::Result<f64> {
@@ -274,7 +292,8 @@ fn check(number: f64, what: &str, step: usize) -> anyhow::Result<()> {
 
 /// The policy's loss of a batch's targets.
 struct PolicyLoss {
-    old: Vec<f64>,
+    /// What the policy said before; `None`: this is the first update, and it says the same.
+    old: Option<Vec<f64>>,
     reference: Vec<f64>,
     advantages: Vec<f64>,
     clip: f64,
@@ -284,8 +303,10 @@ struct PolicyLoss {
 
 impl PolicyLoss {
     fn new(pack: &Pack, groups: &[Group], options: &RlOptions) -> Self {
+        let is_known = pack.tracks(groups).all(|track| track.old.len() == track.n_drawn());
+        let old = pack.tracks(groups).flat_map(|track| &track.old).map(|old| old.logprob);
         Self {
-            old: pack.tracks(groups).flat_map(|track| &track.old).map(|old| old.logprob).collect(),
+            old: is_known.then(|| old.collect()),
             reference: pack.in_order(groups, |track| &track.reference),
             advantages: pack.in_order(groups, |track| &track.advantages),
             clip: options.clip,
@@ -296,8 +317,8 @@ impl PolicyLoss {
     /// The loss of a target, and whether its ratio was clipped.
     fn at(&self, idx: usize, predicted: Predicted) -> (Loss, bool) {
         let logprob = predicted.logprob;
-        let (loss, is_clipped) =
-            policy_loss(logprob, self.old[idx], self.advantages[idx], self.clip);
+        let old = self.old.as_ref().map_or(logprob, |old| old[idx]);
+        let (loss, is_clipped) = policy_loss(logprob, old, self.advantages[idx], self.clip);
         let kl = k3(logprob, self.reference[idx]);
         let value = loss.value + self.kl * kl.value;
         (Loss { value, slope: loss.slope + self.kl * kl.slope }, is_clipped)

@@ -172,9 +172,11 @@ pub struct RlTrainingArgs {
     /// processors that multiply it (AVX-512 BF16)
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: BasePrecision,
-    /// Tokens that go through the network at once; fewer need less memory
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub pack_tokens: usize,
+    /// Tokens that go through the network at once; fewer need less memory, but where a prompt and
+    /// its completions are more, the prompt is computed again for the others
+    /// [default: those of the longest prompt and 512, at least 1024]
+    #[arg(long, value_name = "N")]
+    pub pack_tokens: Option<usize>,
     /// Compute each layer a second time instead of keeping what its gradients need
     #[arg(long)]
     pub recompute: bool,
@@ -208,6 +210,11 @@ fn parse_invented(text: &str) -> Result<InventedRule, String> {
         _ => Err("wanted `zero` or `miss`".to_owned()),
     }
 }
+
+/// Tokens of a pack, where prompts are short.
+const MIN_PACK_TOKENS: usize = 1024;
+/// What the longest prompt leaves for its completions.
+const ROOM_FOR_COMPLETIONS: usize = 512;
 
 impl RlArgs {
     pub(super) fn options(&self) -> anyhow::Result<RlOptions> {
@@ -243,7 +250,7 @@ impl RlArgs {
             rank: args.rank,
             alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
             precision: args.precision,
-            pack_tokens: args.pack_tokens,
+            pack_tokens: args.pack_tokens.unwrap_or(MIN_PACK_TOKENS),
             save_every: args.save_every,
             seed: self.seed,
         };
@@ -272,6 +279,12 @@ impl RlArgs {
             options.steps
         );
         Ok(options)
+    }
+
+    /// The tokens of a pack, where the longest prompt has `longest` of them.
+    pub(super) fn pack_tokens(&self, longest: usize) -> usize {
+        let room = (longest + ROOM_FOR_COMPLETIONS).max(MIN_PACK_TOKENS);
+        self.training.pack_tokens.unwrap_or(room)
     }
 }
 

@@ -41,7 +41,7 @@ const VERSION: u32 = 1;
 
 /// Runs `sorft train rl`.
 pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let options = args.options()?;
+    let mut options = args.options()?;
     let rows = args.reward.read(&args.episodes)?;
     let evaluation = Evaluation::default();
     for row in &rows {
@@ -68,6 +68,8 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     )
     .with_context(context)?;
     let Chosen { rows, asked, n_learnt } = choose(args, rows, &engine)?;
+    let longest = asked.iter().map(|asked| asked.ids.len()).max().unwrap_or(0);
+    options.pack_tokens = args.pack_tokens(longest);
     let reward = args.reward.options();
     let asked_ids: Vec<(&Vec<u32>, usize)> =
         asked.iter().map(|asked| (&asked.ids, asked.max_tokens)).collect();
