@@ -31,7 +31,7 @@ pub enum TrainCommand {
     Data(data::EpisodeArgs),
     Sample(sample::SampleArgs),
     Sft(sft::SftArgs),
-    Rl(rl::args::RlArgs),
+    Rl(Box<rl::args::RlArgs>),
     Merge(merge::MergeArgs),
     Export(export::ExportArgs),
 }
