@@ -30,6 +30,8 @@ pub const CHECKPOINTS: &str = "checkpoints";
 pub const ADAPTER: &str = "adapter";
 /// The tuned model, where all weights are.
 pub const MODEL: &str = "model";
+/// The same of the best checkpoint, where a run's last one is not its best.
+pub const BEST: &str = "best";
 
 const ASKED_FILE: &str = "train.json";
 

@@ -6,6 +6,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod decoder;
+pub mod draw;
 pub mod export;
 pub mod folder;
 pub mod merge;
@@ -19,4 +20,5 @@ pub mod rows;
 pub mod sample;
 pub mod scored;
 pub mod sft;
+pub mod tuned;
 pub mod work_log;

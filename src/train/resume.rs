@@ -1,12 +1,14 @@
 //! Going on where a killed run was.
 
-use anyhow::ensure;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::train::checkpoint::{self, Beside, Checkpoint, Learnt};
 use crate::train::decoder::Network;
-use crate::train::folder::{ADAPTER, CHECKPOINTS, OfStep, TrainFolder};
+use crate::train::folder::{ADAPTER, BEST, CHECKPOINTS, OfStep, TrainFolder};
 
 /// What to do where a run cannot be gone on with.
 pub const AGAIN: &str = "hint: delete the folder of the run to train anew";
@@ -21,6 +23,17 @@ pub trait Position: Serialize + DeserializeOwned {
     fn step(&self) -> usize;
 }
 
+/// The weights of a checkpoint that was kept because it was the best.
+pub fn best<W: Learnt>(checkpoints: &Path, step: usize, network: &Network) -> anyhow::Result<W> {
+    let list = checkpoint::list(checkpoints)?;
+    let path = list.get(&step).with_context(|| {
+        let folder = checkpoints.display();
+        format!("the best checkpoint, of step {step}, is no longer in `{folder}`\n{AGAIN}")
+    })?;
+    let context = || format!("reading the best checkpoint `{}`\n{AGAIN}", path.display());
+    W::read(path, network).with_context(context)
+}
+
 /// The newest checkpoint; the logs (`M` of metrics, `T` of timings) are cut to its step, and what
 /// a killed process was writing is removed.
 pub fn resume<S: Position, B: Beside, W: Learnt, M: OfStep, T: OfStep>(
@@ -28,7 +41,9 @@ pub fn resume<S: Position, B: Beside, W: Learnt, M: OfStep, T: OfStep>(
     network: &Network,
 ) -> anyhow::Result<Option<Checkpoint<S, B, W>>> {
     let checkpoints = folder.path().join(CHECKPOINTS);
-    folder.remove_unfinished(&[&checkpoints, folder.path(), &folder.path().join(ADAPTER)])?;
+    let (path, best) = (folder.path(), folder.path().join(BEST));
+    let adapters = [path.join(ADAPTER), best.join(ADAPTER)];
+    folder.remove_unfinished(&[&checkpoints, path, &best, &adapters[0], &adapters[1]])?;
     let newest = checkpoint::list(&checkpoints)?.pop_last();
     let at =
         newest.as_ref().map(|(_, path)| Checkpoint::<S, B, W>::read(path, network)).transpose()?;

@@ -93,6 +93,25 @@ fn a_reinforcement_that_is_killed_ends_with_the_bytes_of_an_unbroken_one() {
 }
 
 #[test]
+fn all_weights_are_reinforced_into_a_model_that_the_next_run_begins_with() {
+    let shop = Shop::new();
+    write_episodes(&shop);
+    let run = |model: &str, out: &str, more: &[&str]| {
+        let command = ["train", "rl", "episodes.jsonl", "--model", model, "--out", out];
+        shop.done(&[&command[..], &OPTIONS, more].concat())
+    };
+    let first = run(&tiny_model(), "first", &["--full"]);
+    assert_eq!(first["model"], "first/model");
+    let metrics = shop.rows("first/metrics.jsonl");
+    assert_eq!(metrics[1]["overall"]["kl"], 0.0, "nothing is learnt yet");
+    assert_ne!(metrics[6]["overall"]["kl"], 0.0, "something is");
+    let second = run("first/model", "second", &[]);
+    assert_eq!(second["adapter"], "second/adapter");
+    let metrics = shop.rows("second/metrics.jsonl");
+    assert_eq!(metrics[1]["overall"]["kl"], 0.0, "the first run's result is the reference");
+}
+
+#[test]
 fn reinforcement_tells_what_is_wrong_with_its_input() {
     let shop = Shop::new();
     write_episodes(&shop);
@@ -105,6 +124,13 @@ fn reinforcement_tells_what_is_wrong_with_its_input() {
     };
     check(&["--max-prompt-tokens", "3"], "no episode of `episodes.jsonl` is left");
     check(&["--adapter", "none"], "reading the adapter `none`");
+    check(&["--adapter", "none"], "hint: an adapter is a folder");
+    fs::create_dir_all(shop.path("above/adapter")).unwrap();
+    fs::write(shop.path("above/adapter/adapter_config.json"), "{}").unwrap();
+    check(&["--adapter", "above"], "hint: there is one in `above/adapter`");
+    check(&["--limit-per-stage", "0"], "`--limit-per-stage 0` trains nothing");
+    check(&["--full", "--alpha", "8"], "`--alpha` scales an adapter");
+    check(&["--full", "--precision", "bf16"], "cannot be used with");
     check(&["--constrained"], "no answer of 6 tokens");
     let rows = fs::read_to_string(shop.path("episodes.jsonl")).unwrap();
     fs::write(shop.path("episodes.jsonl"), rows.replace("me/shop", "pydicom/pydicom")).unwrap();

@@ -3,6 +3,7 @@
 pub(crate) mod asking;
 pub mod data;
 pub mod export;
+mod made;
 pub mod merge;
 pub mod mine;
 pub mod rl;

@@ -1,7 +1,6 @@
 //! `sorft train sft`: learning the answers of kept chats.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,7 +11,8 @@ use serde_json::json;
 use crate::commands::Outcome;
 use crate::commands::engine::DEFAULT_MODEL;
 use crate::commands::model::{SourceArgs, obtain_with_progress};
-use crate::commands::output::{Format, escape_controls, note, write_json, write_stdout};
+use crate::commands::output::{Format, note, write_json, write_stdout};
+use crate::commands::train::made::Made;
 use crate::commands::train::{bar, parse_stage, positive, share};
 use crate::instance::mined::Split;
 use crate::model::catalog::ModelRef;
@@ -21,13 +21,15 @@ use crate::run::seed::request_hash;
 use crate::stage::StageKind;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::decoder::{Activations, Network};
-use crate::train::folder::{ADAPTER, MODEL, TrainFolder};
+use crate::train::draw::of_each_stage;
+use crate::train::folder::TrainFolder;
 use crate::train::mine::evaluation::Evaluation;
 use crate::train::rows::read_rows;
 use crate::train::sample::row::SftRow;
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
-use crate::train::sft::sequences::{Sequence, Sequences, order};
-use crate::train::sft::{Additions, Best, Sft, SftOptions, SftState};
+use crate::train::sft::sequences::{Sequence, Sequences};
+use crate::train::sft::{Best, Sft, SftOptions, SftState};
+use crate::train::tuned::Additions;
 
 /// Tune a model on kept chats: low-rank additions to its projections (LoRA), or all of it
 ///
@@ -159,8 +161,9 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
             ));
         }
     }
-    let sequences = limited(learnt.kept, args.limit_per_stage.unwrap_or(usize::MAX), args.seed);
-    let held_out = limited(held_out.kept, args.held_out, args.seed);
+    let drawn = |sequences, n| of_each_stage(sequences, n, args.seed, |one: &Sequence| one.stage);
+    let sequences = drawn(learnt.kept, args.limit_per_stage.unwrap_or(usize::MAX));
+    let held_out = drawn(held_out.kept, args.held_out);
     ensure!(
         !sequences.is_empty(),
         "no chat of `{}` is left to learn\nhint: `--stage`, `--limit-per-stage`, `--max-tokens` and the chats' `split` select",
@@ -246,29 +249,6 @@ fn chosen_rows(args: &SftArgs) -> anyhow::Result<Vec<SftRow>> {
     Ok(rows)
 }
 
-/// At most so many of each stage, drawn with a seed, in their order.
-fn limited(sequences: Vec<Sequence>, n: usize, seed: u64) -> Vec<Sequence> {
-    let mut chosen = BTreeSet::new();
-    let mut of_stage: BTreeMap<StageKind, usize> = BTreeMap::new();
-    for idx in order(sequences.len(), seed, usize::MAX) {
-        let so_far = of_stage.entry(sequences[idx].stage).or_default();
-        if *so_far < n {
-            *so_far += 1;
-            chosen.insert(idx);
-        }
-    }
-    let numbered = sequences.into_iter().enumerate();
-    numbered.filter(|(idx, _)| chosen.contains(idx)).map(|(_, sequence)| sequence).collect()
-}
-
-/// What was made.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Made {
-    Adapter(PathBuf),
-    Model(PathBuf),
-}
-
 /// What a finished run says.
 #[derive(Debug, Serialize)]
 struct Trained {
@@ -294,10 +274,7 @@ impl Trained {
             learnt_tokens: sft.sequences.iter().map(Sequence::n_learnt).sum(),
             held_out_chats: sft.held_out.len(),
             best: state.best,
-            made: match args.full {
-                true => Made::Model(args.out.join(MODEL)),
-                false => Made::Adapter(args.out.join(ADAPTER)),
-            },
+            made: Made::of(&args.out, args.full),
         }
     }
 
@@ -309,17 +286,13 @@ impl Trained {
             ),
             None => "no held-out chats; the last step is taken".to_owned(),
         };
-        let (what, path) = match &self.made {
-            Made::Adapter(path) => ("adapter", path),
-            Made::Model(path) => ("model", path),
-        };
         format!(
-            "{} steps over {} chats ({} tokens, {} of them learnt)\n{best}\n{what}: {}\n",
+            "{} steps over {} chats ({} tokens, {} of them learnt)\n{best}\n{}",
             self.steps,
             self.chats,
             self.tokens,
             self.learnt_tokens,
-            escape_controls(&path.display().to_string())
+            self.made.line()
         )
     }
 }

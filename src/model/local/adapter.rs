@@ -203,9 +203,11 @@ impl AdapterSource {
     fn files(&self) -> anyhow::Result<[Cow<'static, [u8]>; 2]> {
         let read = |name: &str, shipped: fn(&ShippedAdapter) -> &'static [u8]| match self {
             Self::Shipped(adapter) => Ok(Cow::Borrowed(shipped(adapter))),
-            Self::Folder(folder) => fs::read(folder.join(name))
-                .map(Cow::Owned)
-                .with_context(|| format!("reading the adapter `{self}`: no `{name}`")),
+            Self::Folder(folder) => {
+                fs::read(folder.join(name)).map(Cow::Owned).with_context(|| {
+                    format!("reading the adapter `{self}`: no `{name}`\n{}", hint(folder))
+                })
+            }
         };
         Ok([
             read(CONFIG_FILE, |adapter| adapter.config)?,
@@ -225,6 +227,16 @@ pub struct AdapterWeights {
     /// alpha / rank
     pub scale: f32,
     tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
+}
+
+/// What to do where a folder holds no adapter.
+fn hint(folder: &Path) -> String {
+    let below = folder.join("adapter");
+    match below.join(CONFIG_FILE).is_file() {
+        true => format!("hint: there is one in `{}`", below.display()),
+        false => "hint: an adapter is a folder, as `sorft train sft --out DIR` leaves it in `DIR/adapter`"
+            .to_owned(),
+    }
 }
 
 impl AdapterWeights {

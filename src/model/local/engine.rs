@@ -13,8 +13,9 @@ use crate::model::constraint::{Compiled, Constraint};
 use crate::model::local::adapter::AdapterWeights;
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::decoder::Ops;
-use crate::model::local::scheduler::{Job, Reply, Scheduler, Task};
+use crate::model::local::scheduler::{Change, Job, Reply, Scheduler, Task};
 use crate::model::local::tokenizer::Tokenizer;
+use crate::model::local::weights::Weights;
 use crate::model::token_trie::{TokenSet, TokenTrie};
 use crate::model::{Completion, EngineInfo, Event, Generate, Request};
 use crate::prompt::{CountTokens, Prompt};
@@ -56,8 +57,22 @@ impl LocalEngine {
     ///
     /// It is for another model, or requests are in flight.
     pub async fn adapt(&self, adapter: AdapterWeights) -> anyhow::Result<()> {
-        match self.run(Vec::new(), true, Task::Adapt { adapter }, &|_| ()).await? {
-            Reply::Adapted(result) => result,
+        self.change(Change::Adapter(adapter)).await
+    }
+
+    /// Puts other weights in the place of all that was there, an adapter's too, for all later
+    /// requests.
+    ///
+    /// # Errors
+    ///
+    /// They are of another model, or requests are in flight.
+    pub async fn replace(&self, weights: Weights) -> anyhow::Result<()> {
+        self.change(Change::Weights(weights)).await
+    }
+
+    async fn change(&self, change: Change) -> anyhow::Result<()> {
+        match self.run(Vec::new(), true, Task::Change(change), &|_| ()).await? {
+            Reply::Changed(result) => result,
             _ => bail!("the local engine answered something else"),
         }
     }

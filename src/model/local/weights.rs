@@ -1,6 +1,7 @@
 //! The tensors of a model under one set of names, whatever file they come from.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use candle_core::CpuStorage;
@@ -14,7 +15,12 @@ use crate::model::local::safetensors::SafetensorsFiles;
 pub enum Weights {
     Gguf(Gguf),
     Safetensors(SafetensorsFiles),
+    InMemory(InMemory),
 }
+
+/// Numbers in 32 bits under Hugging Face's names, as training holds them: shape and bytes.
+#[derive(Debug, Default)]
+pub struct InMemory(pub BTreeMap<String, (Vec<usize>, Vec<u8>)>);
 
 /// A tensor as stored.
 #[derive(Debug, Clone)]
@@ -46,6 +52,7 @@ impl Weights {
         match self {
             Self::Gguf(gguf) => gguf.forget_read(),
             Self::Safetensors(files) => files.forget_read(),
+            Self::InMemory(_) => {}
         }
     }
 
@@ -58,6 +65,11 @@ impl Weights {
                 Some(StoredTensor { encoding: info.encoding, shape, bytes: Cow::Borrowed(bytes) })
             }
             Self::Safetensors(files) => files.tensor(&hugging_face_name(name)?),
+            Self::InMemory(InMemory(tensors)) => {
+                let (shape, bytes) = tensors.get(&hugging_face_name(name)?)?;
+                let (shape, bytes) = (shape.clone(), Cow::Borrowed(&bytes[..]));
+                Some(StoredTensor { encoding: Encoding::F32, shape, bytes })
+            }
         }
     }
 
@@ -82,7 +94,8 @@ impl Weights {
         config: &DecoderConfig,
     ) -> anyhow::Result<StoredTensor<'_>> {
         let mut tensor = self.tensor(name, shape)?;
-        if config.has_interleaved_rope {
+        // Only files have them side by side.
+        if config.has_interleaved_rope && !matches!(self, Self::InMemory(_)) {
             let row_bytes = tensor.bytes.len() / shape[0];
             let mut bytes = Vec::with_capacity(tensor.bytes.len());
             for row in 0..shape[0] {

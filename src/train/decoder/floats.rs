@@ -1,4 +1,5 @@
-//! All weights of a network in one file, in 32 bits: what a run that trains them goes on from.
+//! All weights of a network in 32 bits: in one file, from which a run that trains them goes on, and
+//! in the form that an engine takes.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +7,17 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 
+use crate::model::local::weights::{InMemory, Weights};
 use crate::train::decoder::Network;
+use crate::train::decoder::tensors::NamedTensor;
 
 impl Network {
     /// Writes all weights under Hugging Face's names.
     pub fn write_floats(&self, path: &Path) -> anyhow::Result<()> {
         let context = || format!("writing `{}`", path.display());
         let tensors = self.tensors();
-        let bytes: Vec<Vec<u8>> = tensors
-            .iter()
-            .map(|tensor| tensor.numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
-            .collect();
+        let bytes: Vec<Vec<u8>> =
+            tensors.iter().map(|tensor| little_endian(tensor.numbers)).collect();
         let views = tensors
             .iter()
             .zip(&bytes)
@@ -28,6 +29,13 @@ impl Network {
             .with_context(context)?;
         serialize_to_file(views, None, path).with_context(context)?;
         fs::File::open(path).and_then(|file| file.sync_all()).with_context(context)
+    }
+
+    /// All weights in the form that an engine takes.
+    pub fn weights(&self) -> Weights {
+        let of =
+            |tensor: NamedTensor<'_>| (tensor.name, (tensor.shape, little_endian(tensor.numbers)));
+        Weights::InMemory(InMemory(self.tensors().into_iter().map(of).collect()))
     }
 
     /// Takes over all weights from a file that [`Network::write_floats`] wrote.
@@ -63,4 +71,8 @@ impl Network {
         }
         Ok(())
     }
+}
+
+fn little_endian(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }

@@ -110,6 +110,7 @@ fn write_folder(
     let base = match source.weights {
         Weights::Gguf(gguf) => Base::Gguf { gguf, config: source.config, ends: source.ends },
         Weights::Safetensors(_) => Base::Folder(source.path),
+        Weights::InMemory(_) => bail!("weights in memory have no files to be written with"),
     };
     folder::write(&base, network, n_changed, (out, precision))
 }

@@ -15,6 +15,7 @@ use crate::search_replace::fence::{Ended, last_block};
 use crate::stage::StageKind;
 use crate::train::decoder::{Adapter, Network};
 use crate::train::scored::ScoredSample;
+use crate::train::tuned::Tuned;
 
 /// A prompt that the policy acts on.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl<'a> Actor<'a> {
         Ok(Self { engine, before, judge, runtime })
     }
 
-    /// What the engine adds to its model where this is the policy.
+    /// What is added to the engine's own model where this is the policy.
     pub fn whole(&self, policy: &Adapter) -> Adapter {
         self.before.as_ref().map_or_else(|| policy.clone(), |before| before.join(policy))
     }
@@ -91,9 +92,14 @@ impl<'a> Actor<'a> {
         logits.into_iter().enumerate().filter_map(is_silent).collect()
     }
 
-    /// Makes an adapter the policy.
-    pub fn become_policy(&self, policy: &Adapter) -> anyhow::Result<()> {
-        self.runtime.block_on(self.engine.adapt(self.whole(policy).weights()))
+    /// Makes what is trained the policy; all weights have what was learnt before in them.
+    pub fn become_policy(&self, policy: &Tuned) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            match policy {
+                Tuned::Adapter(policy) => self.engine.adapt(self.whole(policy).weights()).await,
+                Tuned::Full(network) => self.engine.replace(network.weights()).await,
+            }
+        })
     }
 
     /// Completions of prompts, which are named by index and have a seed each.

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, Learnt as _};
 use crate::train::decoder::batch::Batch;
 use crate::train::decoder::top::{Loss, Predicted, Top};
 use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
@@ -57,7 +57,8 @@ impl<'a> Learner<'a> {
             head: critic.head.zeros_like(),
         });
         let trainer = Trainer::new(activations);
-        Self { network, asked, options, silent, trainer, policy: zeros(&at.weights), critic }
+        let policy = at.weights.gradients();
+        Self { network, asked, options, silent, trainer, policy, critic }
     }
 
     /// Learns from groups, and tells how many rows went through the network forward and back.
@@ -83,7 +84,7 @@ impl<'a> Learner<'a> {
         self.survey(at, taught)?;
         assign(taught, self.asked, self.options);
         let RlOptions { steps, rate, critic_rate, critic_first, warm_up, .. } = *self.options;
-        let RlState { step } = at.state;
+        let RlState { step, .. } = at.state;
         let scheduled = |peak: f64, from: usize| {
             Schedule { peak, warm_up, floor: RATE_FLOOR }.rate(step - from, steps - from)
         };
@@ -121,7 +122,8 @@ impl<'a> Learner<'a> {
             let mask = |idx: usize, logits: &mut [f32]| masks.apply(idx, logits);
             let logprobs = |top: Top<'_>| top.predict(&|_, _| Loss::default(), &mask).1;
             let own = is_policy_asked.then(|| {
-                self.trainer.look(network, Some(&at.weights), &batch, |top| {
+                let (network, adapter) = at.weights.over(network);
+                self.trainer.look(network, adapter, &batch, |top| {
                     let values = shared.map(|critic| critic.head.values(&top));
                     (logprobs(top), values)
                 })
@@ -230,9 +232,9 @@ impl<'a> Learner<'a> {
                 let loss = |idx, predicted| policy.at(idx, predicted).0;
                 (top.predict(&loss, &|idx, logits| masks.apply(idx, logits)), value)
             };
-            let adapter = Some(&at.weights);
+            let (network, adapter) = at.weights.over(self.network);
             let ((loss, predicted), value) =
-                self.trainer.learn(self.network, adapter, batch, learnt, &mut self.policy);
+                self.trainer.learn(network, adapter, batch, learnt, &mut self.policy);
             sums.policy += loss;
             sums.value += value;
             let is_clipped =
@@ -246,8 +248,8 @@ impl<'a> Learner<'a> {
                 pack.hand_out(groups, predicted, |track, old| track.old = old);
             }
         } else if is_shared {
-            let adapter = Some(&at.weights);
-            sums.value += self.trainer.look(self.network, adapter, batch, |mut top| head(&mut top));
+            let (network, adapter) = at.weights.over(self.network);
+            sums.value += self.trainer.look(network, adapter, batch, |mut top| head(&mut top));
             sums.n_rows += batch.ids.len();
         }
         Ok(())
@@ -258,8 +260,8 @@ impl<'a> Learner<'a> {
         let norm = norm(&gradients);
         check(norm, "the norm of the policy's gradients", at.state.step)?;
         let factor = clip_factor(norm, self.options.max_norm);
-        let Checkpoint { weights: adapter, optimizer, .. } = at;
-        optimizer.update(adapter.tensors_mut(), gradients, factor, (rate, 0.0));
+        let Checkpoint { weights, optimizer, .. } = at;
+        optimizer.update(weights.tensors_mut(), gradients, factor, (rate, 0.0));
         Ok(norm)
     }
 

@@ -1,8 +1,8 @@
 //! Reinforcement learning: completions earn rewards, and what earned more than expected becomes
 //! likelier (PPO as in the paper; GRPO and RLOO).
 //!
-//! The network holds everything that was learnt before; a fresh adapter is trained on it, and
-//! without that adapter it is the reference from which the policy is to stay near.
+//! The network holds everything that was learnt before, and is the reference from which the policy
+//! is to stay near. Trained is a fresh adapter on it, or a copy of all its weights.
 
 pub mod actor;
 pub mod arithmetic;
@@ -17,7 +17,7 @@ pub mod pack;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use crate::run::memory::peak_memory_bytes;
 use crate::run::seed::call_seed;
 use crate::stage::StageKind;
-use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::decoder::peft::Precision;
+use crate::train::checkpoint::{self, Checkpoint, Learnt as _};
 use crate::train::decoder::{Activations, Adapter, Network};
-use crate::train::folder::{ADAPTER, CHECKPOINTS, TrainFolder};
+use crate::train::draw::order;
+use crate::train::folder::{BEST, CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::AdamW;
-use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, resume};
+use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, best, resume};
 use crate::train::rl::actor::{Actor, Asked, Manner};
 use crate::train::rl::critic::{Critic, ValueHead};
 use crate::train::rl::group::{Group, Track};
@@ -39,7 +39,7 @@ use crate::train::rl::learner::Learner;
 use crate::train::rl::metrics::{HeldOutStage, RlMetrics, RlTiming};
 use crate::train::rl::options::{Algorithm, CriticKind, RlOptions};
 use crate::train::scored::ScoredSample;
-use crate::train::sft::sequences::order;
+use crate::train::tuned::{Additions, Tuned};
 
 /// What is trained, and on what.
 pub struct Rl<'a> {
@@ -47,6 +47,8 @@ pub struct Rl<'a> {
     pub network: &'a Network,
     /// What the finished adapter calls the model that it belongs to.
     pub base: &'a str,
+    /// The model's files.
+    pub path: &'a Path,
     pub actor: &'a Actor<'a>,
     pub asked: &'a [Asked],
     /// Of `asked`, the prompts that are learnt from; the others are held out.
@@ -55,10 +57,19 @@ pub struct Rl<'a> {
 }
 
 /// Where a run is, beside its weights.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RlState {
     /// Steps done.
     pub step: usize,
+    #[serde(default)]
+    pub best: Option<Best>,
+}
+
+/// The checkpoint with the highest held-out reward, all stages counting the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: usize,
+    pub reward: f64,
 }
 
 impl Position for RlState {
@@ -67,7 +78,7 @@ impl Position for RlState {
     }
 }
 
-type At = Checkpoint<RlState, Option<Critic>>;
+type At = Checkpoint<RlState, Option<Critic>, Tuned>;
 
 impl Rl<'_> {
     /// Trains to the end, from the newest checkpoint on; `events` hears of every step.
@@ -76,10 +87,10 @@ impl Rl<'_> {
         folder: &TrainFolder,
         activations: Activations,
         events: &dyn Fn(&RlMetrics, &RlTiming),
-    ) -> anyhow::Result<Adapter> {
+    ) -> anyhow::Result<RlState> {
         ensure!(0 < self.n_learnt, "there is no prompt to learn from");
         let found =
-            resume::<RlState, Option<Critic>, Adapter, RlMetrics, RlTiming>(folder, self.network)?;
+            resume::<RlState, Option<Critic>, Tuned, RlMetrics, RlTiming>(folder, self.network)?;
         let at = found.unwrap_or_else(|| self.begin());
         let critic = at.beside.as_ref().map(|critic| critic.adapter.is_some());
         let wanted = (self.options.algorithm == Algorithm::Ppo)
@@ -107,6 +118,7 @@ impl Rl<'_> {
                 step.is_multiple_of(self.options.save_every) || step == self.options.steps;
             if is_saved {
                 metrics.held_out = run.judge()?;
+                run.compare(metrics.held_out.as_ref());
             }
             folder.log(METRICS_FILE, &metrics)?;
             folder.log(TIMINGS_FILE, &timing)?;
@@ -115,26 +127,39 @@ impl Rl<'_> {
                 run.save()?;
             }
         }
-        let mut whole = self.actor.whole(&run.at.weights);
-        whole.write(&folder.path().join(ADAPTER), Some(self.base), Precision::F16)?;
-        Ok(whole)
+        let state = run.at.state;
+        if let Some(Best { step, .. }) = state.best.filter(|best| best.step != state.step) {
+            self.finish(best(&run.checkpoints, step, self.network)?, &folder.path().join(BEST))?;
+        }
+        self.finish(run.at.weights, folder.path())?;
+        Ok(state)
+    }
+
+    /// Writes a policy with what was learnt before.
+    fn finish(&self, policy: Tuned, folder: &Path) -> anyhow::Result<()> {
+        let mut whole = match policy {
+            Tuned::Adapter(policy) => Tuned::Adapter(self.actor.whole(&policy)),
+            full @ Tuned::Full(_) => full,
+        };
+        whole.finish(folder, (self.path, self.base))
     }
 
     fn begin(&self) -> At {
-        let RlOptions { rank, alpha, seed, .. } = *self.options;
+        let RlOptions { full, additions, seed, .. } = *self.options;
         let of = |what: &str| call_seed(seed, what, "", 0);
-        let mut adapter = Adapter::fresh(self.network, rank, alpha, of("policy"));
+        let mut weights = Tuned::begin(self.network, (!full).then_some(additions), of("policy"));
         let critic = (self.options.algorithm == Algorithm::Ppo).then(|| {
             let own = match self.options.critic {
                 CriticKind::Adapter => {
+                    let Additions { rank, alpha } = additions;
                     Some(Adapter::fresh(self.network, rank, alpha, of("critic")))
                 }
                 CriticKind::Shared => None,
             };
             Critic::new(own, ValueHead::new(self.network.shape.hidden, of("value")))
         });
-        let optimizer = AdamW::of(&adapter.tensors_mut());
-        Checkpoint { weights: adapter, optimizer, beside: critic, state: RlState::default() }
+        let optimizer = AdamW::of(&weights.tensors_mut());
+        Checkpoint { weights, optimizer, beside: critic, state: RlState::default() }
     }
 
     /// The prompts of a step, counted from 0, each with its seed.
@@ -211,16 +236,28 @@ impl Run<'_> {
         Ok(Some(stages.collect()))
     }
 
+    /// Remembers the step if no saved one before it earned as much.
+    fn compare(&mut self, held_out: Option<&BTreeMap<StageKind, HeldOutStage>>) {
+        let Some(stages) = held_out.filter(|stages| !stages.is_empty()) else { return };
+        let reward = stages.values().map(|stage| stage.reward).sum::<f64>() / stages.len() as f64;
+        let RlState { step, best } = &mut self.at.state;
+        if best.is_none_or(|best| best.reward < reward) {
+            *best = Some(Best { step: *step, reward });
+        }
+    }
+
+    /// Keeps the newest checkpoint, and the best one.
     fn save(&mut self) -> anyhow::Result<()> {
         let step = self.at.state.step;
         let critic = self.at.beside.as_mut().and_then(|critic| critic.adapter.as_mut());
         let is_usable = critic.map_or(Ok(()), Adapter::check_finite);
-        is_usable.and_then(|()| self.at.weights.check_finite()).with_context(|| {
+        is_usable.and_then(|()| self.at.weights.check()).with_context(|| {
             format!(
                 "step {step}; the last checkpoint is as it was\nhint: a lower `--rate` and another folder"
             )
         })?;
         self.at.write(&self.checkpoints, step, self.rl.base)?;
-        checkpoint::keep_only(&self.checkpoints, &[step])
+        let best = self.at.state.best.map_or(step, |best| best.step);
+        checkpoint::keep_only(&self.checkpoints, &[step, best])
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::train::decoder::weight::BasePrecision;
+use crate::train::tuned::Additions;
 
 /// How rewards become advantages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -64,9 +65,10 @@ pub struct RlOptions {
     pub value_clip: f64,
     pub gamma: f64,
     pub lambda: f64,
-    pub rank: usize,
-    /// Additions are scaled by alpha / rank.
-    pub alpha: f64,
+    /// Whether all weights of the policy are trained, and not an adapter.
+    pub full: bool,
+    /// The adapters, the policy's and the critic's.
+    pub additions: Additions,
     /// What the base's projections are kept in.
     pub precision: BasePrecision,
     /// Tokens that go through the network at once.
@@ -103,8 +105,8 @@ pub(super) mod tests {
             value_clip: 0.2,
             gamma: 1.0,
             lambda: 1.0,
-            rank: 4,
-            alpha: 8.0,
+            full: false,
+            additions: Additions { rank: 4, alpha: 8.0 },
             precision: BasePrecision::F32,
             pack_tokens: 256,
             save_every: 10,

@@ -1,8 +1,8 @@
 //! Toy tasks for a tiny model of random weights: rewards rise, and what is rewarded is learnt.
 
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Mutex;
 
 use rand::{Rng, SeedableRng};
@@ -69,8 +69,15 @@ fn run(folder: &Path, options: &RlOptions, judge: Judge<'_>, until: usize) -> Ra
     let actor = Actor::new(engine, None, judge).unwrap();
     let parts = read_parts(&model()).unwrap();
     let network = Network::read(&parts.config, &parts.weights).unwrap();
-    let base = "tiny";
-    let rl = Rl { network: &network, base, actor: &actor, asked: &asked, n_learnt: 4, options };
+    let rl = Rl {
+        network: &network,
+        base: "tiny",
+        path: &model(),
+        actor: &actor,
+        asked: &asked,
+        n_learnt: 4,
+        options,
+    };
     let path = folder.join("run");
     let trained = TrainFolder::open(&path, 1, &json!({})).unwrap();
     let events = |metrics: &RlMetrics, _: &RlTiming| assert!(metrics.step < until, "killed");
@@ -146,21 +153,64 @@ fn any_hit_invites_longer_answers_than_their_share() {
 }
 
 #[test]
+fn rewards_rise_where_all_weights_are_trained() {
+    for algorithm in [Algorithm::Grpo, Algorithm::Ppo] {
+        check_rises(&RlOptions { full: true, rate: 3e-3, ..options(algorithm) });
+    }
+}
+
+#[test]
 fn a_killed_run_ends_with_the_bytes_of_an_unbroken_one() {
-    for critic in [CriticKind::Shared, CriticKind::Adapter] {
-        let options =
-            RlOptions { critic, steps: 7, save_every: 2, passes: 2, ..options(Algorithm::Ppo) };
+    let adapter = "adapter/adapter_model.safetensors";
+    for (critic, full, result) in [
+        (CriticKind::Shared, false, adapter),
+        (CriticKind::Adapter, false, adapter),
+        (CriticKind::Shared, true, "model/model.safetensors"),
+    ] {
+        let few = RlOptions { steps: 7, save_every: 2, passes: 2, ..options(Algorithm::Ppo) };
+        let options = RlOptions { critic, full, ..few };
         let [whole, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let judge = judge(RewardRule::FBeta);
         let wanted = run(whole.path(), &options, &judge, TO_THE_END);
         run(killed.path(), &options, &judge, 1);
         run(killed.path(), &options, &judge, 5);
         let found = run(killed.path(), &options, &judge, TO_THE_END);
-        for file in ["metrics.jsonl", "adapter/adapter_model.safetensors"] {
+        for file in ["metrics.jsonl", result] {
             let read = |ran: &Ran| fs::read(ran.folder.join(file)).unwrap();
-            assert!(read(&wanted) == read(&found), "{file}, {critic:?}");
+            assert!(read(&wanted) == read(&found), "{file}, {critic:?}, {full}");
         }
     }
+}
+
+#[test]
+fn the_checkpoint_with_the_highest_held_out_reward_is_kept_and_written_beside_the_last_one() {
+    let n_judged = Cell::new(0);
+    let judge = |idx: usize, completion: String, ended: Ended| {
+        let mut judged = judge(RewardRule::FBeta)(idx, completion, ended)?;
+        // The fifth prompt is held out: before the first step, and with each checkpoint.
+        if idx == 4 {
+            judged.reward = [0.9, 0.1, 0.7, 0.7][n_judged.get()];
+            n_judged.set(n_judged.get() + 1);
+        }
+        Ok(judged)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let options = RlOptions { steps: 6, save_every: 2, ..options(Algorithm::Grpo) };
+    let ran = run(folder.path(), &options, &judge, TO_THE_END);
+    let kept = checkpoint::list(&ran.folder.join(CHECKPOINTS)).unwrap();
+    assert_eq!(kept.keys().copied().collect::<Vec<_>>(), [4, 6]);
+    let parts = read_parts(&model()).unwrap();
+    let network = Network::read(&parts.config, &parts.weights).unwrap();
+    let adapter = |path: PathBuf| Adapter::read(&path, &network).unwrap();
+    let rounded = |mut adapter: Adapter| {
+        let half = |number: &mut f32| *number = half::f16::from_f32(*number).to_f32();
+        adapter.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.iter_mut().for_each(half));
+        adapter
+    };
+    let (best, last) = (ran.folder.join(BEST).join("adapter"), ran.folder.join("adapter"));
+    assert!(adapter(best.clone()) == rounded(adapter(kept[&4].clone())));
+    assert!(adapter(last) == rounded(adapter(kept[&6].clone())));
+    assert!(adapter(best) != rounded(adapter(kept[&6].clone())));
 }
 
 #[test]
@@ -183,6 +233,7 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
     let rl = Rl {
         network: &merged,
         base: "tiny",
+        path: &model(),
         actor: &actor,
         asked: &asked,
         n_learnt: 5,
@@ -193,8 +244,9 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
         let overall = metrics.overall.as_ref();
         assert!(overall.is_none_or(|m| m.engine_kl.unwrap().abs() < 0.02), "{overall:?}");
     });
-    let rank = whole.unwrap().layers[0][0].as_ref().unwrap().rank;
-    assert_eq!(rank, 6);
+    whole.unwrap();
+    let whole = Adapter::read(&trained.path().join("adapter"), &merged).unwrap();
+    assert_eq!(whole.layers[0][0].as_ref().unwrap().rank, 6);
 }
 
 #[test]
@@ -219,8 +271,15 @@ fn a_grammar_s_completions_have_the_engine_s_probabilities_and_nothing_of_what_i
     let options = options(Algorithm::Grpo);
     let folder = tempfile::tempdir().unwrap();
     let trained = TrainFolder::open(&folder.path().join("run"), 1, &json!({})).unwrap();
-    let (asked, options) = (&asked, &options);
-    let rl = Rl { network: &network, base: "tiny", actor: &actor, asked, n_learnt: 5, options };
+    let rl = Rl {
+        network: &network,
+        base: "tiny",
+        path: &model(),
+        actor: &actor,
+        asked: &asked,
+        n_learnt: 5,
+        options: &options,
+    };
     let rewards = Mutex::new(Vec::new());
     rl.run(&trained, Activations::Keep, &|metrics, _| {
         let Some(overall) = &metrics.overall else { return };

@@ -9,7 +9,7 @@ use crate::train::decoder::Trainer;
 use crate::train::decoder::batch::Batch;
 use crate::train::sft::Sft;
 use crate::train::sft::sequences::{Sequence, pack};
-use crate::train::sft::tuned::Tuned;
+use crate::train::tuned::Tuned;
 
 /// Mean losses of an answer's token, in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

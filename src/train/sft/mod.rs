@@ -3,7 +3,6 @@
 pub mod held_out;
 pub mod metrics;
 pub mod sequences;
-pub mod tuned;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,17 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::train::checkpoint::{self, Checkpoint, Learnt as _};
 use crate::train::decoder::batch::Batch;
-use crate::train::decoder::peft::Precision;
 use crate::train::decoder::weight::BasePrecision;
-use crate::train::decoder::{Activations, Adapter, Gradients, Network, Trainer};
-use crate::train::folder::{ADAPTER, CHECKPOINTS, MODEL, TrainFolder};
-use crate::train::merge::write_tuned;
+use crate::train::decoder::{Activations, Gradients, Network, Trainer};
+use crate::train::draw::order;
+use crate::train::folder::{CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::{AdamW, Schedule, clip_factor, norm};
-use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, resume};
+use crate::train::resume::{METRICS_FILE, Position, TIMINGS_FILE, best, resume};
 use crate::train::sft::held_out::{HeldOut, held_out_loss};
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
-use crate::train::sft::sequences::{Sequence, order, pack};
-use crate::train::sft::tuned::Tuned;
+use crate::train::sft::sequences::{Sequence, pack};
+use crate::train::tuned::{Additions, Tuned};
 
 /// How to train; what is not here is not to be chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,14 +48,6 @@ pub struct SftOptions {
     /// Updates from one checkpoint, with its held-out loss, to the next.
     pub save_every: usize,
     pub seed: u64,
-}
-
-/// Low-rank additions to all projections (LoRA).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Additions {
-    pub rank: usize,
-    /// Additions are scaled by alpha / rank.
-    pub alpha: f64,
 }
 
 /// Where a run is, beside its weights.
@@ -135,12 +125,8 @@ impl Sft<'_> {
     }
 
     fn begin(&self) -> At {
-        let mut weights = match self.options.additions {
-            Some(Additions { rank, alpha }) => {
-                Tuned::Adapter(Adapter::fresh(self.network, rank, alpha, self.options.seed))
-            }
-            None => Tuned::Full(Box::new(self.network.clone())),
-        };
+        let SftOptions { additions, seed, .. } = *self.options;
+        let mut weights = Tuned::begin(self.network, additions, seed);
         let optimizer = AdamW::of(&weights.tensors_mut());
         Checkpoint { weights, optimizer, beside: (), state: SftState::default() }
     }
@@ -186,18 +172,10 @@ impl<'a> Run<'a> {
     /// The weights of the best checkpoint, where that is not the newest.
     fn best(&self) -> anyhow::Result<Option<Tuned>> {
         let state = &self.at.state;
-        let Some(best) = state.best.filter(|best| best.step != state.step) else { return Ok(None) };
-        let list = checkpoint::list(&self.checkpoints)?;
-        let path = list.get(&best.step).with_context(|| {
-            format!(
-                "the best checkpoint, of step {}, is no longer in `{}`\n{AGAIN}",
-                best.step,
-                self.checkpoints.display()
-            )
-        })?;
-        let weights = Tuned::read(path, self.sft.network);
-        let context = || format!("reading the best checkpoint `{}`\n{AGAIN}", path.display());
-        weights.map(Some).with_context(context)
+        let Some(Best { step, .. }) = state.best.filter(|best| best.step != state.step) else {
+            return Ok(None);
+        };
+        best(&self.checkpoints, step, self.sft.network).map(Some)
     }
 
     /// One update, of which every learnt token has the same weight; gives its tokens, too.
@@ -291,19 +269,7 @@ impl<'a> Run<'a> {
         if let Some(best) = self.best()? {
             self.at.weights = best;
         }
-        match &mut self.at.weights {
-            Tuned::Adapter(adapter) => {
-                let folder = self.folder.path().join(ADAPTER);
-                adapter.write(&folder, Some(self.sft.base), Precision::F16)?;
-            }
-            Tuned::Full(network) => {
-                // It has its name once it is whole, so what is there is the same.
-                let folder = self.folder.path().join(MODEL);
-                if !folder.exists() {
-                    write_tuned(self.sft.path, network, &folder)?;
-                }
-            }
-        }
+        self.at.weights.finish(self.folder.path(), (self.sft.path, self.sft.base))?;
         Ok(self.at.state)
     }
 }

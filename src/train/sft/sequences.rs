@@ -1,11 +1,8 @@
-//! Chats as token sequences, in the order in which they are learnt.
+//! Chats as token sequences.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use crate::model::local::chat::ChatTemplate;
 use crate::model::local::tokenizer::Tokenizer;
@@ -79,15 +76,6 @@ fn encode(
     Ok(Sequence { instance_id: row.instance_id.clone(), stage: row.stage, ids, first_learnt })
 }
 
-/// The order of an epoch, the same for the same seed.
-pub fn order(n_sequences: usize, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    random.set_stream(epoch as u64);
-    let mut order: Vec<usize> = (0..n_sequences).collect();
-    order.shuffle(&mut random);
-    order
-}
-
 /// Cuts sequences into groups of at most `max_tokens` tokens; a longer one is alone.
 pub fn pack<'a>(sequences: &[&'a Sequence], max_tokens: usize) -> Vec<Vec<&'a Sequence>> {
     let mut groups: Vec<Vec<&Sequence>> = Vec::new();
@@ -151,17 +139,6 @@ mod tests {
         let n_ends =
             |ids: &[u32]| ids.iter().filter(|id| parts.tokenizer.is_end_of_turn(**id)).count();
         assert_eq!(n_ends(&sequence.ids), 3, "the user's text ends no turn");
-    }
-
-    #[test]
-    fn an_epoch_has_every_sequence_once_in_an_order_of_its_own() {
-        let first = order(50, 7, 0);
-        assert_eq!(first, order(50, 7, 0));
-        assert_ne!(first, order(50, 7, 1));
-        assert_ne!(first, order(50, 8, 0));
-        let mut sorted = first;
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
     }
 
     #[test]

@@ -17,11 +17,12 @@ use crate::train::data::row::EpisodeRow;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::rl::options::{Algorithm, CriticKind, RlOptions, Whiten};
 use crate::train::rows::read_rows;
+use crate::train::tuned::Additions;
 
 /// Reinforce a model on episodes: its completions earn the stages' rewards (PPO, GRPO, RLOO)
 ///
 /// A fresh adapter is trained on the model with the adapter that `--adapter` names, which is also
-/// the reference. Completions are drawn freely by default, so that the format is learnt, too. Killed
+/// the reference; or, with `--full`, all of its weights. Completions are drawn freely by default, so that the format is learnt, too. Killed
 /// at any moment, the same command goes on from the last checkpoint, and ends with the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -29,6 +30,7 @@ Examples:
   sorft train rl episodes.jsonl --model smollm2-135m --adapter tuned/adapter --out reinforced
   sorft train rl episodes.jsonl --algorithm grpo --stage file,function --max-prompt-tokens 900 \\
       --adapter tuned/adapter --out reinforced
+  sorft train rl episodes.jsonl --model smollm2-135m --full --out all-weights
   sorft train rl episodes.jsonl --rule hit --adapter tuned/adapter --out longer-answers
   sorft report reinforced")]
 pub struct RlArgs {
@@ -67,6 +69,10 @@ pub struct RlDataArgs {
     /// Only episodes of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', value_parser = parse_stage)]
     pub stage: Vec<StageKind>,
+    /// At most so many episodes of each stage, drawn with the seed: stages with more of them would
+    /// be learnt more
+    #[arg(long, value_name = "N")]
+    pub limit_per_stage: Option<usize>,
     /// Episodes with longer prompts are left out, and counted
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub max_prompt_tokens: usize,
@@ -116,8 +122,9 @@ pub struct RlTrainingArgs {
     /// Over what advantages are whitened (PPO)
     #[arg(long, value_enum)]
     pub whiten: Option<Whiten>,
-    /// PPO as in the paper: rates of 5e-7 and 9e-6, a critic of its own, 64 prompts, 200 steps,
-    /// λ 0.95, whitening over the batch and no steps of the critic alone; flags beside it count more
+    /// PPO as in the paper, which is with `--full`: rates of 5e-7 and 9e-6, a critic of its own, 64
+    /// prompts, 200 steps, λ 0.95, whitening over the batch and no steps of the critic alone; flags
+    /// beside it count more
     #[arg(long)]
     pub paper: bool,
     /// Steps: completions, rewards, updates
@@ -135,7 +142,7 @@ pub struct RlTrainingArgs {
     /// Steps at the beginning in which the critic alone learns [default: 10]
     #[arg(long, value_name = "N")]
     pub critic_first: Option<usize>,
-    /// The highest learning rate of the policy [default: 2e-5]
+    /// The highest learning rate of the policy [default: 2e-5; with `--full` 5e-7]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub rate: Option<f64>,
     /// The highest learning rate of the critic [default: 1e-4]
@@ -162,6 +169,9 @@ pub struct RlTrainingArgs {
     /// How far advantages look ahead past the critic's word [default: 1]
     #[arg(long, value_name = "PART", value_parser = share)]
     pub lambda: Option<f64>,
+    /// Train all weights, which takes up to 28 bytes a weight; the result is a model of its own
+    #[arg(long, conflicts_with = "precision")]
+    pub full: bool,
     /// Rank of the additions
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub rank: usize,
@@ -238,7 +248,8 @@ impl RlArgs {
             steps: args.steps.unwrap_or(pick_n(100, 200)),
             passes: args.passes,
             critic_first: args.critic_first.unwrap_or(pick_n(10, 0)),
-            rate: args.rate.unwrap_or(pick(2e-5, 5e-7)),
+            // The paper's rate is for all weights.
+            rate: args.rate.unwrap_or(if args.full { 5e-7 } else { pick(2e-5, 5e-7) }),
             critic_rate: args.critic_rate.unwrap_or(pick(1e-4, 9e-6)),
             warm_up: args.warm_up,
             max_norm: args.max_norm,
@@ -247,8 +258,11 @@ impl RlArgs {
             value_clip: args.value_clip,
             gamma: args.gamma,
             lambda: args.lambda.unwrap_or(pick(1.0, 0.95)),
-            rank: args.rank,
-            alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
+            full: args.full,
+            additions: Additions {
+                rank: args.rank,
+                alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
+            },
             precision: args.precision,
             pack_tokens: args.pack_tokens.unwrap_or(MIN_PACK_TOKENS),
             save_every: args.save_every,
@@ -259,14 +273,20 @@ impl RlArgs {
             ("--prompts", options.prompts),
             ("--samples", options.samples),
             ("--passes", options.passes),
-            ("--rank", options.rank),
+            ("--rank", options.additions.rank),
             ("--save-every", options.save_every),
             ("--pack-tokens", options.pack_tokens),
+            ("--limit-per-stage", self.data.limit_per_stage.unwrap_or(1)),
             ("--max-answer-tokens", self.data.max_answer_tokens.unwrap_or(1)),
         ];
         if let Some((flag, _)) = counts.iter().find(|(_, n)| *n == 0) {
             bail!("`{flag} 0` trains nothing");
         }
+        let has_adapter = !options.full || (is_ppo && options.critic == CriticKind::Adapter);
+        ensure!(
+            has_adapter || args.alpha.is_none(),
+            "`--alpha` scales an adapter, and with `--full` there is none"
+        );
         ensure!(
             is_ppo || 1 < options.samples,
             "`--algorithm grpo` and `rloo` compare the completions of a prompt, and `--samples {}` leaves none to compare with",

@@ -5,7 +5,6 @@ pub mod args;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
@@ -13,8 +12,9 @@ use serde_json::json;
 
 use crate::commands::Outcome;
 use crate::commands::model::obtain_with_progress;
-use crate::commands::output::{Format, escape_controls, note, write_json, write_stdout};
+use crate::commands::output::{Format, note, write_json, write_stdout};
 use crate::commands::train::bar;
+use crate::commands::train::made::Made;
 use crate::commands::train::rl::args::RlArgs;
 use crate::instance::mined::Split;
 use crate::model::catalog::ModelRef;
@@ -27,14 +27,14 @@ use crate::stage::StageKind;
 use crate::stage::episode::Episode;
 use crate::train::data::row::EpisodeRow;
 use crate::train::decoder::{Activations, Adapter, Network};
-use crate::train::folder::{ADAPTER, TrainFolder, read_log};
+use crate::train::draw::of_each_stage;
+use crate::train::folder::{BEST, TrainFolder, read_log};
 use crate::train::mine::evaluation::Evaluation;
 use crate::train::resume::METRICS_FILE;
-use crate::train::rl::Rl;
 use crate::train::rl::actor::{Actor, Asked};
 use crate::train::rl::metrics::{HeldOutStage, RlMetrics, RlTiming};
+use crate::train::rl::{Rl, RlState};
 use crate::train::scored::ScoredSample;
-use crate::train::sft::sequences::order;
 
 /// The version of a run's folder.
 const VERSION: u32 = 1;
@@ -55,9 +55,9 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
         Network::read(&parts.config, &parts.weights).with_context(context)?
     };
     ensure!(
-        options.rank <= network.shape.hidden,
+        options.additions.rank <= network.shape.hidden,
         "`--rank {}` is more than the {} numbers that `{model}` is wide",
-        options.rank,
+        options.additions.rank,
         network.shape.hidden
     );
     let before =
@@ -108,6 +108,7 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let rl = Rl {
         network: &network,
         base: &base,
+        path: found.path(),
         actor: &actor,
         asked: &asked,
         n_learnt,
@@ -141,9 +142,9 @@ pub fn rl(args: &RlArgs, quiet: bool) -> anyhow::Result<Outcome> {
         true => Activations::Recompute,
         false => Activations::Keep,
     };
-    rl.run(&folder, activations, &events)?;
+    let state = rl.run(&folder, activations, &events)?;
     progress.finish_and_clear();
-    let result = Reinforced::read(args, &folder, n_learnt)?;
+    let result = Reinforced::read(args, &folder, (n_learnt, state))?;
     match args.format {
         Format::Json => write_json(&result)?,
         Format::Text => write_stdout(&result.render())?,
@@ -199,16 +200,11 @@ fn choose(args: &RlArgs, rows: Vec<EpisodeRow>, engine: &LocalEngine) -> anyhow:
         "no episode of `{}` is left to learn from\nhint: `--stage`, `--max-prompt-tokens` and the episodes' `split` select",
         args.episodes.display()
     );
-    let n_learnt = learnt.len();
-    let mut of_stage: BTreeMap<StageKind, usize> = BTreeMap::new();
-    for idx in order(held_out.len(), args.seed, usize::MAX) {
-        let so_far = of_stage.entry(held_out[idx].1.stage).or_default();
-        if *so_far < args.data.held_out {
-            *so_far += 1;
-            learnt.push(held_out[idx].clone());
-        }
-    }
-    let (rows, asked) = learnt.into_iter().unzip();
+    let drawn = |all, n| of_each_stage(all, n, args.seed, |(row, _): &(EpisodeRow, _)| row.stage);
+    let mut all = drawn(learnt, args.data.limit_per_stage.unwrap_or(usize::MAX));
+    let n_learnt = all.len();
+    all.extend(drawn(held_out, args.data.held_out));
+    let (rows, asked) = all.into_iter().unzip();
     Ok(Chosen { rows, asked, n_learnt })
 }
 
@@ -222,11 +218,28 @@ struct Reinforced {
     reward: [f64; 2],
     /// Greedy rewards of held-out prompts before and after, by stage.
     held_out: BTreeMap<StageKind, [f64; 2]>,
-    adapter: PathBuf,
+    #[serde(flatten)]
+    made: Made,
+    /// What the checkpoint of the highest held-out reward was, if it is not the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best: Option<BestMade>,
+}
+
+#[derive(Debug, Serialize)]
+struct BestMade {
+    step: usize,
+    /// The mean of the stages' held-out rewards.
+    reward: f64,
+    #[serde(flatten)]
+    made: Made,
 }
 
 impl Reinforced {
-    fn read(args: &RlArgs, folder: &TrainFolder, n_learnt: usize) -> anyhow::Result<Self> {
+    fn read(
+        args: &RlArgs,
+        folder: &TrainFolder,
+        (n_learnt, state): (usize, RlState),
+    ) -> anyhow::Result<Self> {
         let metrics = read_log::<RlMetrics>(folder.path(), METRICS_FILE)?;
         let rewards: Vec<f64> =
             metrics.iter().filter_map(|m| Some(m.overall.as_ref()?.reward)).collect();
@@ -245,7 +258,12 @@ impl Reinforced {
             prompts: n_learnt,
             reward: [mean(&rewards[..n]), mean(&rewards[rewards.len() - n..])],
             held_out: held_out.collect(),
-            adapter: args.out.join(ADAPTER),
+            made: Made::of(&args.out, args.training.full),
+            best: state.best.filter(|best| best.step != state.step).map(|best| BestMade {
+                step: best.step,
+                reward: best.reward,
+                made: Made::of(&args.out.join(BEST), args.training.full),
+            }),
         })
     }
 
@@ -262,6 +280,14 @@ impl Reinforced {
                 stage.name()
             );
         }
-        text + &format!("adapter: {}\n", escape_controls(&self.adapter.display().to_string()))
+        text += &self.made.line();
+        if let Some(BestMade { step, reward, made }) = &self.best {
+            let _ = write!(
+                text,
+                "held-out rewards were highest at step {step} ({reward:.3}, all stages together): {}",
+                made.line()
+            );
+        }
+        text
     }
 }

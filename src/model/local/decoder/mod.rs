@@ -5,18 +5,17 @@
 //! depends on that row's token and on what stands before it in its sequence; on the CPU to the
 //! last bit, whatever else is in the batch.
 
+mod load;
 mod low_rank;
 
 use std::sync::Arc;
-
-use anyhow::Context as _;
 
 use crate::model::kernels::Isa;
 use crate::model::local::adapter::{AdapterWeights, Site};
 use crate::model::local::buffers::Floats;
 use crate::model::local::config::DecoderConfig;
 use crate::model::local::decoder::low_rank::LowRank;
-use crate::model::local::weights::{StoredTensor, Weights};
+use crate::model::local::weights::StoredTensor;
 
 /// The arithmetic of one kind of device, over activations of the shape (rows, width).
 ///
@@ -167,77 +166,6 @@ pub struct Batch<'a, S> {
 }
 
 impl<O: Ops> Decoder<O> {
-    /// Loads a network, and what an adapter adds to it.
-    pub fn load(
-        config: DecoderConfig,
-        weights: &Weights,
-        adapter: Option<AdapterWeights>,
-        ops: O,
-    ) -> anyhow::Result<Self> {
-        let (hidden, head_dim) = (config.hidden, config.head_dim);
-        let (q_width, kv_width) = (config.n_heads * head_dim, config.n_kv_heads * head_dim);
-        let load = |stored: StoredTensor<'_>| ops.load_matrix(&stored);
-        let vector = |name: &str, len: usize| {
-            let stored = weights.tensor(name, &[len])?;
-            ops.load_vector(&stored).with_context(|| format!("cannot load tensor `{name}`"))
-        };
-        let linear = |name: &str, n_out: usize, n_in: usize| -> anyhow::Result<Linear<O>> {
-            let matrix = load(weights.tensor(&format!("{name}.weight"), &[n_out, n_in])?)
-                .with_context(|| format!("cannot load tensor `{name}.weight`"))?;
-            let bias = format!("{name}.bias");
-            let bias = weights.find(&bias).map(|_| vector(&bias, n_out)).transpose()?;
-            Ok(Linear { matrix, bias, low_rank: None })
-        };
-        let rotated = |name: &str, n_out: usize| -> anyhow::Result<Linear<O>> {
-            let weight = format!("{name}.weight");
-            let matrix = load(weights.rotated(&weight, &[n_out, hidden], &config)?)
-                .with_context(|| format!("cannot load tensor `{weight}`"))?;
-            let bias = format!("{name}.bias");
-            let bias = match weights.find(&bias) {
-                Some(_) => Some(ops.load_vector(&weights.rotated(&bias, &[n_out], &config)?)?),
-                None => None,
-            };
-            Ok(Linear { matrix, bias, low_rank: None })
-        };
-        let mut layers = Vec::with_capacity(config.n_layers);
-        for idx in 0..config.n_layers {
-            let name = |part: &str| format!("blk.{idx}.{part}");
-            let head_norms = match weights.find(&name("attn_q_norm.weight")) {
-                Some(_) => Some((
-                    vector(&name("attn_q_norm.weight"), head_dim)?,
-                    vector(&name("attn_k_norm.weight"), head_dim)?,
-                )),
-                None => None,
-            };
-            let ffn = config.intermediate;
-            layers.push(Layer {
-                attn_norm: vector(&name("attn_norm.weight"), hidden)?,
-                q_proj: rotated(&name("attn_q"), q_width)?,
-                k_proj: rotated(&name("attn_k"), kv_width)?,
-                v_proj: linear(&name("attn_v"), kv_width, hidden)?,
-                head_norms,
-                o_proj: linear(&name("attn_output"), hidden, q_width)?,
-                ffn_norm: vector(&name("ffn_norm.weight"), hidden)?,
-                gate_proj: linear(&name("ffn_gate"), ffn, hidden)?,
-                up_proj: linear(&name("ffn_up"), ffn, hidden)?,
-                down_proj: linear(&name("ffn_down"), hidden, ffn)?,
-            });
-            weights.forget_read();
-        }
-        let embedding = linear("token_embd", config.n_vocab, hidden)?;
-        let norm = vector("output_norm.weight", hidden)?;
-        let output = match weights.find("output.weight") {
-            Some(_) => Some(linear("output", config.n_vocab, hidden)?),
-            None => None,
-        };
-        weights.forget_read();
-        let mut decoder = Self { config, ops, embedding, layers, norm, output };
-        if let Some(adapter) = adapter {
-            decoder.adapt(adapter)?;
-        }
-        Ok(decoder)
-    }
-
     /// Puts an adapter in the place of the one before it.
     ///
     /// # Errors

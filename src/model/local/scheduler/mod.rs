@@ -20,6 +20,7 @@ use crate::model::local::sample::Sample;
 use crate::model::local::scheduler::running::{Running, State};
 use crate::model::local::scheduler::sequence::Sequence;
 use crate::model::local::tokenizer::Tokenizer;
+use crate::model::local::weights::Weights;
 use crate::model::{Completion, Event, Sampling};
 
 /// One call of the engine, its prompt tokenized.
@@ -43,10 +44,16 @@ pub enum Task {
     Score {
         continuations: Vec<Vec<u32>>,
     },
-    /// Another adapter for whatever comes next; the prompt is empty.
-    Adapt {
-        adapter: AdapterWeights,
-    },
+    /// What whatever comes next is computed with; the prompt is empty.
+    Change(Change),
+}
+
+/// What takes the place of what was there.
+pub enum Change {
+    /// The adapter.
+    Adapter(AdapterWeights),
+    /// All weights, with which the adapter goes.
+    Weights(Weights),
 }
 
 /// What a caller hears.
@@ -54,7 +61,7 @@ pub enum Reply {
     Event(Event),
     Completed(anyhow::Result<Vec<Completion>>),
     Scored(anyhow::Result<Vec<f64>>),
-    Adapted(anyhow::Result<()>),
+    Changed(anyhow::Result<()>),
 }
 
 /// How much goes through the network at once, and how much is remembered.
@@ -94,19 +101,22 @@ impl<O: Ops> Scheduler<O> {
 
     pub fn submit(&mut self, job: Job) {
         match job.task {
-            Task::Adapt { adapter } => {
+            Task::Change(change) => {
                 // A caller that has gone needs no answer.
-                drop(job.reply.send(Reply::Adapted(self.adapt(adapter))));
+                drop(job.reply.send(Reply::Changed(self.change(change))));
             }
             _ => self.waiting.push_back(job),
         }
     }
 
-    /// What was remembered of prompts was computed with the adapter before.
-    fn adapt(&mut self, adapter: AdapterWeights) -> anyhow::Result<()> {
-        ensure!(self.is_idle(), "the adapter cannot change while requests are in flight");
+    /// What was remembered of prompts was computed with what was there before.
+    fn change(&mut self, change: Change) -> anyhow::Result<()> {
+        ensure!(self.is_idle(), "the model cannot change while requests are in flight");
         self.prefixes = PrefixStore::new(self.fixed.limits.max_prefix_bytes);
-        self.fixed.decoder.adapt(adapter)
+        match change {
+            Change::Adapter(adapter) => self.fixed.decoder.adapt(adapter),
+            Change::Weights(weights) => self.fixed.decoder.replace(&weights),
+        }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -197,7 +207,7 @@ impl Job {
         drop(self.reply.send(match self.task {
             Task::Generate { .. } => Reply::Completed(Err(error)),
             Task::Score { .. } => Reply::Scored(Err(error)),
-            Task::Adapt { .. } => Reply::Adapted(Err(error)),
+            Task::Change(_) => Reply::Changed(Err(error)),
         }));
     }
 

@@ -202,7 +202,7 @@ impl<O: Ops> Running<O> {
                 }
                 State::Scores(scorings)
             }
-            Task::Adapt { .. } => anyhow::bail!("an adapter is no prompt"),
+            Task::Change(_) => anyhow::bail!("a change of the model is no prompt"),
         };
         Ok(())
     }

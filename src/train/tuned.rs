@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use serde::Serialize;
 
 use crate::train::checkpoint::Learnt;
+use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Adapter, Gradients, Network};
+use crate::train::folder::{ADAPTER, MODEL};
+use crate::train::merge::write_tuned;
 
 /// What is tuned.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,9 +18,45 @@ pub enum Tuned {
     Full(Box<Network>),
 }
 
+/// Low-rank additions to all projections (LoRA).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Additions {
+    pub rank: usize,
+    /// Additions are scaled by alpha / rank.
+    pub alpha: f64,
+}
+
 const WEIGHTS_FILE: &str = "weights.safetensors";
 
 impl Tuned {
+    /// Additions that change nothing yet, or, without any, a copy of the network.
+    pub fn begin(network: &Network, additions: Option<Additions>, seed: u64) -> Self {
+        match additions {
+            Some(Additions { rank, alpha }) => {
+                Self::Adapter(Adapter::fresh(network, rank, alpha, seed))
+            }
+            None => Self::Full(Box::new(network.clone())),
+        }
+    }
+
+    /// Writes what a run leaves in its folder: `adapter` with numbers of 16 bits, or `model`.
+    /// `path` and `base` are the files and the name of the model that training began with.
+    pub fn finish(&mut self, folder: &Path, (path, base): (&Path, &str)) -> anyhow::Result<()> {
+        match self {
+            Self::Adapter(adapter) => {
+                adapter.write(&folder.join(ADAPTER), Some(base), Precision::F16)
+            }
+            Self::Full(network) => {
+                // It has its name once it is whole, so what is there is the same.
+                let model = folder.join(MODEL);
+                if !model.exists() {
+                    write_tuned(path, network, &model)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// What is computed with: itself, or `base` with additions.
     pub fn over<'a>(&'a self, base: &'a Network) -> (&'a Network, Option<&'a Adapter>) {
         match self {
