@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::ensure;
 use serde::Serialize;
 
+use crate::model::local::adapter::Site;
 use crate::train::checkpoint::Learnt;
 use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Adapter, Gradients, Network};
@@ -18,23 +19,30 @@ pub enum Tuned {
     Full(Box<Network>),
 }
 
-/// Low-rank additions to all projections (LoRA).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Low-rank additions to projections (LoRA).
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Additions {
     pub rank: usize,
     /// Additions are scaled by alpha / rank.
     pub alpha: f64,
+    /// Which projections of each layer get some.
+    pub projections: Vec<Site>,
+}
+
+impl Additions {
+    /// An adapter that changes nothing yet.
+    pub fn fresh(&self, network: &Network, seed: u64) -> Adapter {
+        Adapter::fresh(network, self.rank, self.alpha, seed).only(&self.projections)
+    }
 }
 
 const WEIGHTS_FILE: &str = "weights.safetensors";
 
 impl Tuned {
     /// Additions that change nothing yet, or, without any, a copy of the network.
-    pub fn begin(network: &Network, additions: Option<Additions>, seed: u64) -> Self {
+    pub fn begin(network: &Network, additions: Option<&Additions>, seed: u64) -> Self {
         match additions {
-            Some(Additions { rank, alpha }) => {
-                Self::Adapter(Adapter::fresh(network, rank, alpha, seed))
-            }
+            Some(additions) => Self::Adapter(additions.fresh(network, seed)),
             None => Self::Full(Box::new(network.clone())),
         }
     }

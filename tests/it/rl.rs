@@ -112,6 +112,25 @@ fn all_weights_are_reinforced_into_a_model_that_the_next_run_begins_with() {
 }
 
 #[test]
+fn additions_to_some_projections_are_joined_to_those_of_an_earlier_run() {
+    let shop = Shop::new();
+    write_episodes(&shop);
+    let run = |out: &str, more: &[&str]| {
+        let command = ["train", "rl", "episodes.jsonl", "--model", &tiny_model(), "--out", out];
+        shop.done(&[&command[..], &OPTIONS, more].concat());
+        let config = fs::read(shop.path(&format!("{out}/adapter/adapter_config.json"))).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        (config["r"].clone(), config["target_modules"].clone())
+    };
+    let some = run("some", &["--projections", "q,v"]);
+    assert_eq!(some, (json!(4), json!(["q_proj", "v_proj"])));
+    let joined = run("joined", &["--projections", "v,down", "--adapter", "some/adapter"]);
+    assert_eq!(joined, (json!(8), json!(["q_proj", "v_proj", "down_proj"])));
+    let metrics = shop.rows("joined/metrics.jsonl");
+    assert_eq!(metrics[1]["overall"]["kl"], 0.0, "the earlier run's result is the reference");
+}
+
+#[test]
 fn reinforcement_tells_what_is_wrong_with_its_input() {
     let shop = Shop::new();
     write_episodes(&shop);

@@ -1,5 +1,6 @@
 //! `sorft train`: from a git history to a tuned model, step by step.
 
+mod additions;
 pub(crate) mod asking;
 pub mod data;
 pub mod export;

@@ -12,6 +12,7 @@ use crate::commands::Outcome;
 use crate::commands::engine::DEFAULT_MODEL;
 use crate::commands::model::{SourceArgs, obtain_with_progress};
 use crate::commands::output::{Format, note, write_json, write_stdout};
+use crate::commands::train::additions::AdditionsArgs;
 use crate::commands::train::made::Made;
 use crate::commands::train::{bar, parse_stage, positive, share};
 use crate::instance::mined::Split;
@@ -29,7 +30,6 @@ use crate::train::sample::row::SftRow;
 use crate::train::sft::metrics::{StepMetrics, StepTiming};
 use crate::train::sft::sequences::{Sequence, Sequences};
 use crate::train::sft::{Best, Sft, SftOptions, SftState};
-use crate::train::tuned::Additions;
 
 /// Tune a model on kept chats: low-rank additions to its projections (LoRA), or all of it
 ///
@@ -88,14 +88,10 @@ pub struct SftArgs {
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive, help_heading = "Training")]
     pub max_norm: f64,
     /// Tune all weights, which takes 20 bytes a weight; the result is a model of its own
-    #[arg(long, conflicts_with_all = ["rank", "alpha", "precision"], help_heading = "Training")]
+    #[arg(long, conflicts_with_all = ["rank", "alpha", "projections", "precision"], help_heading = "Training")]
     pub full: bool,
-    /// Rank of the additions
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Training")]
-    pub rank: usize,
-    /// Additions are scaled by alpha / rank [default: twice the rank]
-    #[arg(long, value_name = "ALPHA", value_parser = positive, help_heading = "Training")]
-    pub alpha: Option<f64>,
+    #[command(flatten)]
+    pub additions: AdditionsArgs,
     /// What the base's projections are kept in: `bf16` takes half the memory, and is faster on
     /// processors that multiply it (AVX-512 BF16)
     #[arg(long, value_enum, default_value = "f32", help_heading = "Training")]
@@ -126,7 +122,7 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let counts = [
         ("--epochs", args.epochs),
         ("--batch", args.batch),
-        ("--rank", args.rank),
+        ("--rank", args.additions.rank),
         ("--save-every", args.save_every),
         ("--pack-tokens", args.pack_tokens),
         ("--max-steps", args.max_steps.unwrap_or(1)),
@@ -140,9 +136,9 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let context = || format!("loading the model `{model}`");
     let parts = read_parts(found.path()).with_context(context)?;
     ensure!(
-        args.rank <= parts.config.hidden,
+        args.additions.rank <= parts.config.hidden,
         "`--rank {}` is more than the {} numbers that `{model}` is wide",
-        args.rank,
+        args.additions.rank,
         parts.config.hidden
     );
     let max_tokens = args.max_tokens.min(parts.config.context_length);
@@ -177,10 +173,7 @@ pub fn sft(args: &SftArgs, quiet: bool) -> anyhow::Result<Outcome> {
         warm_up: args.warm_up,
         weight_decay: args.weight_decay,
         max_norm: args.max_norm,
-        additions: (!args.full).then(|| Additions {
-            rank: args.rank,
-            alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
-        }),
+        additions: (!args.full).then(|| args.additions.additions()),
         precision: args.precision,
         pack_tokens: args.pack_tokens,
         save_every: args.save_every,

@@ -115,6 +115,17 @@ impl Adapter {
         })
     }
 
+    /// Without the additions to other projections than these.
+    #[must_use]
+    pub fn only(mut self, sites: &[Site]) -> Self {
+        for layer in &mut self.layers {
+            for site in Site::ALL.into_iter().filter(|site| !sites.contains(site)) {
+                layer[site as usize] = None;
+            }
+        }
+        self
+    }
+
     /// All tensors with PEFT's names, in a fixed order.
     pub fn tensors_mut(&mut self) -> Vec<(String, &mut Vec<f32>)> {
         let mut tensors = Vec::new();

@@ -39,7 +39,7 @@ use crate::train::rl::learner::Learner;
 use crate::train::rl::metrics::{HeldOutStage, RlMetrics, RlTiming};
 use crate::train::rl::options::{Algorithm, CriticKind, RlOptions};
 use crate::train::scored::ScoredSample;
-use crate::train::tuned::{Additions, Tuned};
+use crate::train::tuned::Tuned;
 
 /// What is trained, and on what.
 pub struct Rl<'a> {
@@ -145,15 +145,12 @@ impl Rl<'_> {
     }
 
     fn begin(&self) -> At {
-        let RlOptions { full, additions, seed, .. } = *self.options;
-        let of = |what: &str| call_seed(seed, what, "", 0);
-        let mut weights = Tuned::begin(self.network, (!full).then_some(additions), of("policy"));
+        let RlOptions { full, additions, seed, .. } = self.options;
+        let of = |what: &str| call_seed(*seed, what, "", 0);
+        let mut weights = Tuned::begin(self.network, (!*full).then_some(additions), of("policy"));
         let critic = (self.options.algorithm == Algorithm::Ppo).then(|| {
             let own = match self.options.critic {
-                CriticKind::Adapter => {
-                    let Additions { rank, alpha } = additions;
-                    Some(Adapter::fresh(self.network, rank, alpha, of("critic")))
-                }
+                CriticKind::Adapter => Some(additions.fresh(self.network, of("critic"))),
                 CriticKind::Shared => None,
             };
             Critic::new(own, ValueHead::new(self.network.shape.hidden, of("value")))

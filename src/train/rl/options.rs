@@ -106,7 +106,11 @@ pub(super) mod tests {
             gamma: 1.0,
             lambda: 1.0,
             full: false,
-            additions: Additions { rank: 4, alpha: 8.0 },
+            additions: Additions {
+                rank: 4,
+                alpha: 8.0,
+                projections: crate::model::local::adapter::Site::ALL.to_vec(),
+            },
             precision: BasePrecision::F32,
             pack_tokens: 256,
             save_every: 10,

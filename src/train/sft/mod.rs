@@ -125,8 +125,8 @@ impl Sft<'_> {
     }
 
     fn begin(&self) -> At {
-        let SftOptions { additions, seed, .. } = *self.options;
-        let mut weights = Tuned::begin(self.network, additions, seed);
+        let SftOptions { additions, seed, .. } = self.options;
+        let mut weights = Tuned::begin(self.network, additions.as_ref(), *seed);
         let optimizer = AdamW::of(&weights.tensors_mut());
         Checkpoint { weights, optimizer, beside: (), state: SftState::default() }
     }

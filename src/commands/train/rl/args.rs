@@ -9,6 +9,7 @@ use crate::commands::engine::DEFAULT_MODEL;
 use crate::commands::model::SourceArgs;
 use crate::commands::output::Format;
 use crate::commands::test_reward::TestRewardArgs;
+use crate::commands::train::additions::AdditionsArgs;
 use crate::commands::train::{parse_stage, positive, share};
 use crate::stage::StageKind;
 use crate::stage::edit::EditItems;
@@ -17,7 +18,6 @@ use crate::train::data::row::EpisodeRow;
 use crate::train::decoder::weight::BasePrecision;
 use crate::train::rl::options::{Algorithm, CriticKind, RlOptions, Whiten};
 use crate::train::rows::read_rows;
-use crate::train::tuned::Additions;
 
 /// Reinforce a model on episodes: its completions earn the stages' rewards (PPO, GRPO, RLOO)
 ///
@@ -172,12 +172,8 @@ pub struct RlTrainingArgs {
     /// Train all weights, which takes up to 28 bytes a weight; the result is a model of its own
     #[arg(long, conflicts_with = "precision")]
     pub full: bool,
-    /// Rank of the additions
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub rank: usize,
-    /// Additions are scaled by alpha / rank [default: twice the rank]
-    #[arg(long, value_name = "ALPHA", value_parser = positive)]
-    pub alpha: Option<f64>,
+    #[command(flatten)]
+    pub additions: AdditionsArgs,
     /// What the base's projections are kept in: `bf16` takes half the memory, and is faster on
     /// processors that multiply it (AVX-512 BF16)
     #[arg(long, value_enum, default_value = "f32")]
@@ -259,10 +255,7 @@ impl RlArgs {
             gamma: args.gamma,
             lambda: args.lambda.unwrap_or(pick(1.0, 0.95)),
             full: args.full,
-            additions: Additions {
-                rank: args.rank,
-                alpha: args.alpha.unwrap_or(2.0 * args.rank as f64),
-            },
+            additions: args.additions.additions(),
             precision: args.precision,
             pack_tokens: args.pack_tokens.unwrap_or(MIN_PACK_TOKENS),
             save_every: args.save_every,
@@ -284,7 +277,7 @@ impl RlArgs {
         }
         let has_adapter = !options.full || (is_ppo && options.critic == CriticKind::Adapter);
         ensure!(
-            has_adapter || args.alpha.is_none(),
+            has_adapter || args.additions.alpha.is_none(),
             "`--alpha` scales an adapter, and with `--full` there is none"
         );
         ensure!(
