@@ -148,7 +148,9 @@ fn reinforcement_tells_what_is_wrong_with_its_input() {
     fs::write(shop.path("above/adapter/adapter_config.json"), "{}").unwrap();
     check(&["--adapter", "above"], "hint: there is one in `above/adapter`");
     check(&["--limit-per-stage", "0"], "`--limit-per-stage 0` trains nothing");
-    check(&["--full", "--alpha", "8"], "`--alpha` scales an adapter");
+    check(&["--full", "--algorithm", "grpo", "--alpha", "8"], "`--alpha` is for an adapter");
+    check(&["--full", "--projections", "q"], "`--projections` is for an adapter");
+    check(&["--projections", "embedding"], "possible values: q, k, v, o, gate, up, down");
     check(&["--full", "--precision", "bf16"], "cannot be used with");
     check(&["--constrained"], "no answer of 6 tokens");
     let rows = fs::read_to_string(shop.path("episodes.jsonl")).unwrap();

@@ -22,8 +22,9 @@ use crate::train::rows::read_rows;
 /// Reinforce a model on episodes: its completions earn the stages' rewards (PPO, GRPO, RLOO)
 ///
 /// A fresh adapter is trained on the model with the adapter that `--adapter` names, which is also
-/// the reference; or, with `--full`, all of its weights. Completions are drawn freely by default, so that the format is learnt, too. Killed
-/// at any moment, the same command goes on from the last checkpoint, and ends with the same bytes.
+/// the reference; or, with `--full`, all of its weights. Completions are drawn freely by default, so
+/// that the format is learnt, too. Killed at any moment, the same command goes on from the last
+/// checkpoint, and ends with the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -276,10 +277,14 @@ impl RlArgs {
             bail!("`{flag} 0` trains nothing");
         }
         let has_adapter = !options.full || (is_ppo && options.critic == CriticKind::Adapter);
-        ensure!(
-            has_adapter || args.additions.alpha.is_none(),
-            "`--alpha` scales an adapter, and with `--full` there is none"
-        );
+        let of_adapters = [
+            ("--alpha", args.additions.alpha.is_some()),
+            ("--projections", !args.additions.projections.is_empty()),
+        ];
+        if let Some((flag, _)) = of_adapters.iter().find(|(_, is_given)| *is_given && !has_adapter)
+        {
+            bail!("`{flag}` is for an adapter, and with `--full` there is none");
+        }
         ensure!(
             is_ppo || 1 < options.samples,
             "`--algorithm grpo` and `rloo` compare the completions of a prompt, and `--samples {}` leaves none to compare with",
