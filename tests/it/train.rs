@@ -320,7 +320,11 @@ fn a_file_that_holds_no_episode_says_what_makes_them() {
     let shop = Shop::new();
     fs::write(shop.path("e.jsonl"), "").unwrap();
     fs::write(shop.path("i.jsonl"), "{\"instance_id\": \"x\"}\n").unwrap();
-    for (name, wanted) in [("e.jsonl", "holds no episode"), ("i.jsonl", "line 1: no episode")] {
+    for (name, wanted) in [
+        ("e.jsonl", "holds no episode"),
+        ("i.jsonl", "line 1: no episode"),
+        ("none.jsonl", "opening `none.jsonl`"),
+    ] {
         let sample = shop.sorft(&["train", "sample", name, "--teacher", "template", "--out", "s"]);
         let message = String::from_utf8_lossy(&sample.stderr).into_owned();
         assert_eq!(sample.status.code(), Some(2));
