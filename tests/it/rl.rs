@@ -105,6 +105,8 @@ fn all_weights_are_reinforced_into_a_model_that_the_next_run_begins_with() {
     let metrics = shop.rows("first/metrics.jsonl");
     assert_eq!(metrics[1]["overall"]["kl"], 0.0, "nothing is learnt yet");
     assert_ne!(metrics[6]["overall"]["kl"], 0.0, "something is");
+    let engine_kl = metrics[6]["overall"]["engine_kl"].as_f64().unwrap();
+    assert!(engine_kl.abs() < 0.05, "the engine has the trainer's weights, {engine_kl} off");
     let second = run("first/model", "second", &[]);
     assert_eq!(second["adapter"], "second/adapter");
     let metrics = shop.rows("second/metrics.jsonl");

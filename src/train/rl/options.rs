@@ -84,6 +84,7 @@ pub const RATE_FLOOR: f64 = 0.1;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::model::local::adapter::Site;
 
     /// For a tiny model and a toy task.
     pub(in crate::train::rl) fn options(algorithm: Algorithm) -> RlOptions {
@@ -106,11 +107,7 @@ pub(super) mod tests {
             gamma: 1.0,
             lambda: 1.0,
             full: false,
-            additions: Additions {
-                rank: 4,
-                alpha: 8.0,
-                projections: crate::model::local::adapter::Site::ALL.to_vec(),
-            },
+            additions: Additions { rank: 4, alpha: 8.0, projections: Site::ALL.to_vec() },
             precision: BasePrecision::F32,
             pack_tokens: 256,
             save_every: 10,
