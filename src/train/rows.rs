@@ -26,8 +26,8 @@ pub trait Row: DeserializeOwned {
 /// It cannot be read, holds a line that is none, or none at all.
 pub fn read_rows<T: Row>(path: &Path) -> anyhow::Result<Vec<T>> {
     let hint = format!("hint: `{}` makes them", T::MADE_BY);
-    let context = || format!("opening `{}`\n{hint}", path.display());
-    let file = File::open(path).with_context(context)?;
+    let file = File::open(path)
+        .map_err(|error| anyhow::anyhow!("opening `{}`: {error}\n{hint}", path.display()))?;
     let mut rows = Vec::new();
     for (idx, line) in BufReader::new(file).lines().enumerate() {
         let place = || format!("`{}`, line {}", path.display(), idx + 1);

@@ -205,11 +205,10 @@ impl AdapterSource {
     fn files(&self) -> anyhow::Result<[Cow<'static, [u8]>; 2]> {
         let read = |name: &str, shipped: fn(&ShippedAdapter) -> &'static [u8]| match self {
             Self::Shipped(adapter) => Ok(Cow::Borrowed(shipped(adapter))),
-            Self::Folder(folder) => {
-                fs::read(folder.join(name)).map(Cow::Owned).with_context(|| {
-                    format!("reading the adapter `{self}`: no `{name}`\n{}", hint(folder))
-                })
-            }
+            Self::Folder(folder) => fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| {
+                let hint = hint(folder);
+                anyhow::anyhow!("reading the adapter `{self}`: `{name}`: {error}\n{hint}")
+            }),
         };
         Ok([
             read(CONFIG_FILE, |adapter| adapter.config)?,
