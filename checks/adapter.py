@@ -74,7 +74,14 @@ def main():
 
     folder, file = os.path.split(os.path.abspath(gguf))
     base = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    reference = PeftModel.from_pretrained(base, adapter).eval()
+    reference = PeftModel.from_pretrained(base, adapter)
+    asked = pathlib.Path(adapter, "sorft.json")
+    parts = json.loads(asked.read_text()).get("parts", []) if asked.exists() else []
+    for part in parts:
+        reference.load_adapter(pathlib.Path(adapter, part), part)
+    # What several adapters add is added up.
+    reference.base_model.set_adapter(["default", *parts])
+    reference.eval()
 
     def logits_of(network):
         with torch.no_grad():

@@ -5,31 +5,42 @@
 
 use std::fmt;
 
-/// An adapter in this program's own bytes, in PEFT's layout.
+/// An adapter in this program's own bytes.
 #[derive(PartialEq, Eq)]
 pub struct ShippedAdapter {
     /// The short name of the model that it was made for.
     pub base: &'static str,
-    /// `adapter_config.json`
-    pub config: &'static [u8],
-    /// `adapter_model.safetensors`
-    pub weights: &'static [u8],
-    /// `sorft.json`: the stages that it is for.
-    pub sorft: Option<&'static [u8]>,
+    /// The files of its folder, by their paths there.
+    files: &'static [(&'static str, &'static [u8])],
+}
+
+impl ShippedAdapter {
+    /// The bytes of one of its files, if it has it.
+    pub fn file(&self, path: &str) -> Option<&'static [u8]> {
+        self.files.iter().find(|(name, _)| *name == path).map(|(_, bytes)| *bytes)
+    }
 }
 
 impl fmt::Debug for ShippedAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShippedAdapter({}, {} bytes)", self.base, self.weights.len())
+        let n_bytes: usize = self.files.iter().map(|(_, bytes)| bytes.len()).sum();
+        write!(f, "ShippedAdapter({}, {n_bytes} bytes)", self.base)
     }
+}
+
+/// The files of a folder of `adapters/`.
+macro_rules! files {
+    ($folder:literal: $($path:literal),+ $(,)?) => {
+        &[$(($path, include_bytes!(concat!("../../adapters/", $folder, "/", $path)))),+]
+    };
 }
 
 /// Tuned on the four stages by `sorft train`.
 pub static QWEN2_5_CODER_0_5B: ShippedAdapter = ShippedAdapter {
     base: "qwen2.5-coder-0.5b",
-    config: include_bytes!("../../adapters/qwen2.5-coder-0.5b/adapter_config.json"),
-    weights: include_bytes!("../../adapters/qwen2.5-coder-0.5b/adapter_model.safetensors"),
-    sorft: Some(include_bytes!("../../adapters/qwen2.5-coder-0.5b/sorft.json")),
+    files: files!(
+        "qwen2.5-coder-0.5b": "adapter_config.json", "adapter_model.safetensors", "sorft.json",
+    ),
 };
 
 #[cfg(test)]

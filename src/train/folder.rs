@@ -28,6 +28,8 @@ pub trait OfStep: Serialize + DeserializeOwned {
 /// The folder of checkpoints, and that of the finished adapter.
 pub const CHECKPOINTS: &str = "checkpoints";
 pub const ADAPTER: &str = "adapter";
+/// What reinforcement alone adds to the adapter that it began with.
+pub const ADDITION: &str = "addition";
 /// The tuned model, where all weights are.
 pub const MODEL: &str = "model";
 /// The same of the best checkpoint, where a run's last one is not its best.
@@ -152,8 +154,9 @@ impl TrainFolder {
     }
 
     /// Removes what killed processes were writing: this one holds the lock.
-    pub fn remove_unfinished(&self, folders: &[&Path]) -> anyhow::Result<()> {
-        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+    pub fn remove_unfinished(&self, folders: &[impl AsRef<Path>]) -> anyhow::Result<()> {
+        let folders = folders.iter().map(AsRef::as_ref);
+        for folder in folders.filter(|folder| folder.is_dir()) {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
                 if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {

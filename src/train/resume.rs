@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::train::checkpoint::{self, Beside, Checkpoint, Learnt};
 use crate::train::decoder::Network;
-use crate::train::folder::{ADAPTER, BEST, CHECKPOINTS, OfStep, TrainFolder};
+use crate::train::folder::{ADAPTER, ADDITION, BEST, CHECKPOINTS, OfStep, TrainFolder};
 
 /// What to do where a run cannot be gone on with.
 pub const AGAIN: &str = "hint: delete the folder of the run to train anew";
@@ -41,9 +41,12 @@ pub fn resume<S: Position, B: Beside, W: Learnt, M: OfStep, T: OfStep>(
     network: &Network,
 ) -> anyhow::Result<Option<Checkpoint<S, B, W>>> {
     let checkpoints = folder.path().join(CHECKPOINTS);
-    let (path, best) = (folder.path(), folder.path().join(BEST));
-    let adapters = [path.join(ADAPTER), best.join(ADAPTER)];
-    folder.remove_unfinished(&[&checkpoints, path, &best, &adapters[0], &adapters[1]])?;
+    let path = folder.path();
+    let mut unfinished = vec![checkpoints.clone()];
+    for place in [path.to_owned(), path.join(BEST)] {
+        unfinished.extend([place.join(ADAPTER), place.join(ADDITION), place]);
+    }
+    folder.remove_unfinished(&unfinished)?;
     let newest = checkpoint::list(&checkpoints)?.pop_last();
     let at =
         newest.as_ref().map(|(_, path)| Checkpoint::<S, B, W>::read(path, network)).transpose()?;

@@ -1,11 +1,11 @@
 //! One layer of a decoder, forward and backward.
 
-use crate::model::local::adapter::Site;
+use crate::model::local::adapter::{LowRank, Site};
 use crate::train::decoder::attention::{Attention, Qkv, QkvGradients, attend, attend_backward};
 use crate::train::decoder::batch::Run;
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::gate::{gated, gated_backward};
-use crate::train::decoder::linear::{Linear, LinearGradients, LowRank};
+use crate::train::decoder::linear::{Linear, LinearGradients};
 use crate::train::decoder::matrix::Into;
 use crate::train::decoder::norm::{rms_norm, rms_norm_backward};
 use crate::train::decoder::rotary::{Rotation, from_heads, to_heads};

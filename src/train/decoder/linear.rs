@@ -1,5 +1,6 @@
 //! A projection with an optional low-rank addition (LoRA), forward and backward.
 
+use crate::model::local::adapter::LowRank;
 use crate::train::decoder::buffers::Buffers;
 use crate::train::decoder::matrix::{Into, Threads, View, product};
 use crate::train::decoder::weight::Weight;
@@ -12,17 +13,6 @@ pub struct Linear {
     /// (out)
     pub bias: Option<Vec<f32>>,
     pub n_in: usize,
-}
-
-/// `y += scale · x · aᵀ · bᵀ`
-#[derive(Debug, Clone, PartialEq)]
-pub struct LowRank {
-    /// (rank, in)
-    pub a: Vec<f32>,
-    /// (out, rank)
-    pub b: Vec<f32>,
-    pub rank: usize,
-    pub scale: f32,
 }
 
 /// Where gradients of a projection are added, as far as it is trained.

@@ -1,6 +1,7 @@
 //! Adapters made part of a network, and of each other.
 
-use crate::train::decoder::linear::{Linear, LowRank};
+use crate::model::local::adapter::LowRank;
+use crate::train::decoder::linear::Linear;
 use crate::train::decoder::matrix::{Into, Threads, View, product};
 use crate::train::decoder::{Adapter, Network};
 
@@ -31,33 +32,16 @@ impl Adapter {
         let (Some(first_of_ours), Some(first_of_theirs)) = (first(self), first(other)) else {
             return if first(self).is_none() { other.clone() } else { self.clone() };
         };
+        let zeros =
+            |like: &LowRank, place: &LowRank| LowRank::zeros(place.shape(), like.rank, like.scale);
         let sites = |(ours, theirs): (&[Option<LowRank>; 7], &[Option<LowRank>; 7])| {
             std::array::from_fn(|site| match (&ours[site], &theirs[site]) {
                 (None, None) => None,
-                (Some(ours), Some(theirs)) => Some(join(ours, theirs)),
-                (Some(ours), None) => Some(join(ours, &zeros(&first_of_theirs, ours))),
-                (None, Some(theirs)) => Some(join(&zeros(&first_of_ours, theirs), theirs)),
+                (Some(ours), Some(theirs)) => Some(ours.join(theirs)),
+                (Some(ours), None) => Some(ours.join(&zeros(&first_of_theirs, ours))),
+                (None, Some(theirs)) => Some(zeros(&first_of_ours, theirs).join(theirs)),
             })
         };
         Self { layers: self.layers.iter().zip(&other.layers).map(sites).collect() }
     }
-}
-
-/// An addition of nothing, with the rank and scale of `like` and the shape of `place`.
-fn zeros(like: &LowRank, place: &LowRank) -> LowRank {
-    let of_rank = |part: &[f32]| vec![0.0; part.len() / place.rank * like.rank];
-    LowRank { a: of_rank(&place.a), b: of_rank(&place.b), rank: like.rank, scale: like.scale }
-}
-
-/// The scale is that of the first; the second's `b` makes up for it.
-fn join(first: &LowRank, second: &LowRank) -> LowRank {
-    let rank = first.rank + second.rank;
-    let factor = second.scale / first.scale;
-    let rows = first.b.chunks_exact(first.rank).zip(second.b.chunks_exact(second.rank));
-    let b = rows
-        .flat_map(|(first, second)| {
-            first.iter().copied().chain(second.iter().map(move |number| number * factor))
-        })
-        .collect();
-    LowRank { a: [&first.a[..], &second.a].concat(), b, rank, scale: first.scale }
 }

@@ -8,11 +8,8 @@ use anyhow::Context as _;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
 
-use crate::model::local::adapter::{
-    AdapterWeights, CONFIG_FILE, LowRankWeights, PeftConfig, Site, WEIGHTS_FILE,
-};
+use crate::model::local::adapter::{AdapterWeights, CONFIG_FILE, PeftConfig, Site, WEIGHTS_FILE};
 use crate::run::directory::write_whole;
-use crate::train::decoder::linear::LowRank;
 use crate::train::decoder::{Adapter, Network};
 
 /// How numbers are stored.
@@ -56,10 +53,7 @@ impl Adapter {
             for site in Site::ALL {
                 let linear = &layer.linears[site as usize];
                 let shape = [linear.n_out(), linear.n_in];
-                let (rank, scale) = (weights.rank, weights.scale);
-                let found = weights.take(idx, site, shape)?;
-                sites[site as usize] =
-                    found.map(|LowRankWeights { a, b }| LowRank { a, b, rank, scale });
+                sites[site as usize] = weights.take(idx, site, shape)?;
             }
             adapter.layers.push(sites);
         }
@@ -201,6 +195,49 @@ mod tests {
             let found = tokio::join!(ask(&some, "edit"), ask(&some, "file"), ask(&some, "edit"));
             assert_eq!(found, (bare_edit.clone(), all_file.clone(), bare_edit.clone()));
         }
+    }
+
+    #[test]
+    fn parts_of_an_adapter_add_up() {
+        let network = fixture("qwen2");
+        let mut first = random_adapter(&network);
+        let mut second = Adapter::new(&network, 2, 0.5, |idx| 0.01 * idx as f32);
+        second.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.fill(0.1));
+        let mut second = second.only(&[Site::Q, Site::Down]);
+        let folder = tempfile::tempdir().unwrap();
+        let write = |adapter: &mut Adapter, name: &str| {
+            let path = folder.path().join(name);
+            adapter.write(&path, Some("tiny"), Precision::F32).unwrap();
+            path
+        };
+        let parts = write(&mut first, "parts");
+        write(&mut second, "parts/second");
+        let one = write(&mut first.join(&second), "one");
+        let alone = AdapterSource::from(&*parts).fingerprint().unwrap();
+        let tell = |text: &str| fs::write(parts.join(SORFT_FILE), text).unwrap();
+        tell(r#"{ "parts": ["second"] }"#);
+        assert_ne!(AdapterSource::from(&*parts).fingerprint().unwrap(), alone);
+        assert_eq!(Adapter::read(&parts, &network).unwrap(), first.join(&second));
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/qwen2");
+        let ids: Vec<u32> = (0..40).map(|idx| (idx * 7 + idx / 5) % 60).collect();
+        let [of_parts, of_one] = [&parts, &one].map(|folder| {
+            let adapter = Some(folder.as_path().into());
+            let options = LocalOptions { adapter, ..LocalOptions::default() };
+            Judge::load(&model, &options).unwrap().logprobs(&ids).unwrap()
+        });
+        assert_eq!(of_parts, of_one);
+
+        let refused = |text: &str| {
+            tell(text);
+            format!("{:#}", Adapter::read(&parts, &network).unwrap_err())
+        };
+        for name in ["", "..", "../one", "/tmp", "a/b"] {
+            let message = refused(&format!(r#"{{ "parts": ["{name}"] }}"#));
+            assert!(message.contains(&format!("found {name:?}")), "{message}");
+        }
+        let message = refused(r#"{ "parts": ["third"] }"#);
+        let wanted = "`third/adapter_config.json` was wanted, and is not there";
+        assert!(message.ends_with(wanted), "{message}");
     }
 
     /// As a whole, and at each place by itself, so that none of them could be missing or be

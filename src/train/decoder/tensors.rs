@@ -3,8 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::local::adapter::Site;
-use crate::train::decoder::linear::LowRank;
+use crate::model::local::adapter::{LowRank, Site};
 use crate::train::decoder::{Adapter, Gradients, Network};
 
 /// A tensor of a network, read.

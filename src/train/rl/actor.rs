@@ -79,6 +79,10 @@ impl<'a> Actor<'a> {
         Ok(Self { engine, before, judge, runtime })
     }
 
+    pub fn has_adapter_before(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What is added to the engine's own model where this is the policy.
     pub fn whole(&self, policy: &Adapter) -> Adapter {
         self.before.as_ref().map_or_else(|| policy.clone(), |before| before.join(policy))

@@ -27,9 +27,10 @@ use crate::run::memory::peak_memory_bytes;
 use crate::run::seed::call_seed;
 use crate::stage::StageKind;
 use crate::train::checkpoint::{self, Checkpoint, Learnt as _};
+use crate::train::decoder::peft::Precision;
 use crate::train::decoder::{Activations, Adapter, Network};
 use crate::train::draw::order;
-use crate::train::folder::{BEST, CHECKPOINTS, TrainFolder};
+use crate::train::folder::{ADDITION, BEST, CHECKPOINTS, TrainFolder};
 use crate::train::optimizer::AdamW;
 use crate::train::resume::{AGAIN, METRICS_FILE, Position, TIMINGS_FILE, best, resume};
 use crate::train::rl::actor::{Actor, Asked, Manner};
@@ -135,10 +136,15 @@ impl Rl<'_> {
         Ok(state)
     }
 
-    /// Writes a policy with what was learnt before.
+    /// Writes a policy with what was learnt before, and, where that is an adapter, by itself.
     fn finish(&self, policy: Tuned, folder: &Path) -> anyhow::Result<()> {
         let mut whole = match policy {
-            Tuned::Adapter(policy) => Tuned::Adapter(self.actor.whole(&policy)),
+            Tuned::Adapter(mut policy) => {
+                if self.actor.has_adapter_before() {
+                    policy.write(&folder.join(ADDITION), Some(self.base), Precision::F16)?;
+                }
+                Tuned::Adapter(self.actor.whole(&policy))
+            }
             full @ Tuned::Full(_) => full,
         };
         whole.finish(folder, (self.path, self.base))

@@ -202,15 +202,17 @@ fn the_checkpoint_with_the_highest_held_out_reward_is_kept_and_written_beside_th
     let parts = read_parts(&model()).unwrap();
     let network = Network::read(&parts.config, &parts.weights).unwrap();
     let adapter = |path: PathBuf| Adapter::read(&path, &network).unwrap();
-    let rounded = |mut adapter: Adapter| {
-        let half = |number: &mut f32| *number = half::f16::from_f32(*number).to_f32();
-        adapter.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.iter_mut().for_each(half));
-        adapter
-    };
     let (best, last) = (ran.folder.join(BEST).join("adapter"), ran.folder.join("adapter"));
     assert!(adapter(best.clone()) == rounded(adapter(kept[&4].clone())));
     assert!(adapter(last) == rounded(adapter(kept[&6].clone())));
     assert!(adapter(best) != rounded(adapter(kept[&6].clone())));
+}
+
+/// As adapters are stored.
+fn rounded(mut adapter: Adapter) -> Adapter {
+    let half = |number: &mut f32| *number = half::f16::from_f32(*number).to_f32();
+    adapter.tensors_mut().into_iter().for_each(|(_, tensor)| tensor.iter_mut().for_each(half));
+    adapter
 }
 
 #[test]
@@ -226,7 +228,7 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
     merged.merge(&before);
     let asked = asked(&engine);
     let judge = judge(RewardRule::FBeta);
-    let actor = Actor::new(engine, Some(before), &judge).unwrap();
+    let actor = Actor::new(engine, Some(before.clone()), &judge).unwrap();
     let options = RlOptions { steps: 3, ..options(Algorithm::Ppo) };
     let folder = tempfile::tempdir().unwrap();
     let trained = TrainFolder::open(&folder.path().join("run"), 1, &json!({})).unwrap();
@@ -245,8 +247,12 @@ fn what_was_learnt_before_is_part_of_the_policy_and_of_the_result() {
         assert!(overall.is_none_or(|m| m.engine_kl.unwrap().abs() < 0.02), "{overall:?}");
     });
     whole.unwrap();
-    let whole = Adapter::read(&trained.path().join("adapter"), &merged).unwrap();
-    assert_eq!(whole.layers[0][0].as_ref().unwrap().rank, 6);
+    let (_, last) =
+        checkpoint::list(&trained.path().join(CHECKPOINTS)).unwrap().pop_last().unwrap();
+    let adapter = |path: PathBuf| Adapter::read(&path, &merged).unwrap();
+    let learnt = adapter(last);
+    assert!(adapter(trained.path().join("addition")) == rounded(learnt.clone()));
+    assert!(adapter(trained.path().join("adapter")) == rounded(before.join(&learnt)));
 }
 
 #[test]

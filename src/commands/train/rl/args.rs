@@ -38,7 +38,8 @@ pub struct RlArgs {
     /// Episodes, as `sorft train data` makes them
     #[arg(value_name = "EPISODES")]
     pub episodes: PathBuf,
-    /// The folder of the run: checkpoints, metrics and, in the end, `adapter`
+    /// The folder of the run: checkpoints, metrics and, in the end, `adapter` (and `addition`, what
+    /// of it is new)
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The model: a short name, a GGUF file (unpacked to floats), or a folder with safetensors

@@ -14,7 +14,7 @@ use crate::model::kernels::Isa;
 use crate::model::local::adapter::{AdapterWeights, Site};
 use crate::model::local::buffers::Floats;
 use crate::model::local::config::DecoderConfig;
-use crate::model::local::decoder::low_rank::LowRank;
+use crate::model::local::decoder::low_rank::LoadedLowRank;
 use crate::model::local::weights::StoredTensor;
 
 /// The arithmetic of one kind of device, over activations of the shape (rows, width).
@@ -127,7 +127,7 @@ pub struct Linear<O: Ops + ?Sized> {
     pub matrix: O::Matrix,
     pub bias: Option<O::Vector>,
     /// Is added to the product by [`Decoder`], not by [`Ops`].
-    low_rank: Option<Box<LowRank<O>>>,
+    low_rank: Option<Box<LoadedLowRank<O>>>,
 }
 
 /// A loaded network.
@@ -175,7 +175,6 @@ impl<O: Ops> Decoder<O> {
         let DecoderConfig { hidden, intermediate: ffn, .. } = self.config;
         let q = self.config.n_heads * self.config.head_dim;
         let kv = self.config.n_kv_heads * self.config.head_dim;
-        let scale = adapter.scale;
         for (idx, layer) in self.layers.iter_mut().enumerate() {
             for site in Site::ALL {
                 let (linear, shape) = match site {
@@ -188,7 +187,7 @@ impl<O: Ops> Decoder<O> {
                     Site::Down => (&mut layer.down_proj, [hidden, ffn]),
                 };
                 let found = adapter.take(idx, site, shape)?;
-                let load = |weights| LowRank::load(&self.ops, &weights, shape, scale);
+                let load = |low_rank| LoadedLowRank::load(&self.ops, &low_rank);
                 linear.low_rank = found.map(load).transpose()?.map(Box::new);
             }
         }

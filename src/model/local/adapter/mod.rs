@@ -1,34 +1,23 @@
 //! Low-rank additions to a model's projections (LoRA), as PEFT keeps them: a folder with
 //! `adapter_model.safetensors` and `adapter_config.json`.
 
-use std::borrow::Cow;
+mod low_rank;
+mod source;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
-use crate::model::shipped::ShippedAdapter;
+pub use crate::model::local::adapter::low_rank::LowRank;
+use crate::model::local::adapter::source::PeftFiles;
+pub use crate::model::local::adapter::source::{AdapterSource, SORFT_FILE};
 
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 pub const CONFIG_FILE: &str = "adapter_config.json";
-/// What only this program asks of an adapter; it may be absent.
-pub const SORFT_FILE: &str = "sorft.json";
-
-/// The content of [`SORFT_FILE`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SorftConfig {
-    /// The stages that it is for; absent: all. The others run without it.
-    stages: Option<Vec<String>>,
-}
 
 /// A projection of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -132,128 +121,83 @@ impl PeftConfig {
     }
 }
 
-/// `y += scale · x · aᵀ · bᵀ`
-#[derive(Debug, Clone, PartialEq)]
-pub struct LowRankWeights {
-    /// (rank, in)
-    pub a: Vec<f32>,
-    /// (out, rank)
-    pub b: Vec<f32>,
-}
-
-/// Where an adapter is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdapterSource {
-    /// A folder in PEFT's layout.
-    Folder(PathBuf),
-    /// In this program.
-    Shipped(&'static ShippedAdapter),
-}
-
-impl fmt::Display for AdapterSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(folder) => write!(f, "{}", folder.display()),
-            Self::Shipped(adapter) => write!(f, "shipped for {}", adapter.base),
-        }
-    }
-}
-
-impl From<&Path> for AdapterSource {
-    fn from(folder: &Path) -> Self {
-        Self::Folder(folder.to_owned())
-    }
-}
-
-impl AdapterSource {
-    /// Eight digits that tell an adapter from others, by its files.
-    pub fn fingerprint(&self) -> anyhow::Result<String> {
-        let mut hash = Sha256::new();
-        for bytes in self.files()?.into_iter().chain(self.sorft_file()?) {
-            hash.update(bytes);
-        }
-        let digest = hash.finalize();
-        Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// The stages that it is for; `None`: all.
-    ///
-    /// # Errors
-    ///
-    /// Its `sorft.json` cannot be read.
-    pub fn stages(&self) -> anyhow::Result<Option<Vec<String>>> {
-        let Some(bytes) = self.sorft_file()? else { return Ok(None) };
-        let config: SorftConfig = serde_json::from_slice(&bytes).with_context(|| {
-            format!("`{SORFT_FILE}` of the adapter `{self}`: wanted such as {{ \"stages\": [\"file\"] }}")
-        })?;
-        Ok(config.stages)
-    }
-
-    fn sorft_file(&self) -> anyhow::Result<Option<Cow<'static, [u8]>>> {
-        match self {
-            Self::Shipped(adapter) => Ok(adapter.sorft.map(Cow::Borrowed)),
-            Self::Folder(folder) => match fs::read(folder.join(SORFT_FILE)) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                bytes => bytes
-                    .map(|bytes| Some(Cow::Owned(bytes)))
-                    .with_context(|| format!("reading `{SORFT_FILE}` of the adapter `{self}`")),
-            },
-        }
-    }
-
-    /// The bytes of `CONFIG_FILE` and `WEIGHTS_FILE`.
-    fn files(&self) -> anyhow::Result<[Cow<'static, [u8]>; 2]> {
-        let read = |name: &str, shipped: fn(&ShippedAdapter) -> &'static [u8]| match self {
-            Self::Shipped(adapter) => Ok(Cow::Borrowed(shipped(adapter))),
-            Self::Folder(folder) => fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| {
-                let hint = hint(folder);
-                anyhow::anyhow!("reading the adapter `{self}`: `{name}`: {error}\n{hint}")
-            }),
-        };
-        Ok([
-            read(CONFIG_FILE, |adapter| adapter.config)?,
-            read(WEIGHTS_FILE, |adapter| adapter.weights)?,
-        ])
-    }
-}
-
 /// An adapter's numbers, which a model takes one projection at a time.
 #[derive(Debug)]
 pub struct AdapterWeights {
-    /// Where it was read, for messages; empty where it is of this process.
-    place: String,
     /// What it calls the model that it was made for.
     pub base: Option<String>,
-    pub rank: usize,
-    /// alpha / rank
-    pub scale: f32,
-    tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
-}
-
-/// What to do where a folder holds no adapter.
-fn hint(folder: &Path) -> String {
-    let below = folder.join("adapter");
-    match below.join(CONFIG_FILE).is_file() {
-        true => format!("hint: there is one in `{}`", below.display()),
-        false => "hint: an adapter is a folder, as `sorft train sft --out DIR` leaves it in `DIR/adapter`"
-            .to_owned(),
-    }
+    /// What is added together; there is at least one.
+    parts: Vec<Part>,
 }
 
 impl AdapterWeights {
     /// An adapter in memory: shapes and numbers by PEFT's names.
     pub fn new(rank: usize, scale: f32, tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>) -> Self {
-        Self { place: String::new(), base: None, rank, scale, tensors }
+        Self { base: None, parts: vec![Part { place: String::new(), rank, scale, tensors }] }
     }
 
     /// # Errors
     ///
     /// The files cannot be read, or are of another kind of adapter.
     pub fn read(source: &AdapterSource) -> anyhow::Result<Self> {
-        let context = || format!("reading the adapter `{source}`");
-        let [config, weights] = source.files()?;
+        let mut bases = Vec::new();
+        let mut parts = Vec::new();
+        for files in source.files()? {
+            let (base, part) = Part::read(source.to_string(), &files)?;
+            bases.push(base);
+            parts.push(part);
+        }
+        Ok(Self { base: bases.swap_remove(0), parts })
+    }
+
+    /// What is added to a projection of the shape (out, in), if anything is. All additions have
+    /// the same rank and scale.
+    ///
+    /// # Errors
+    ///
+    /// It is for a projection of another shape.
+    pub fn take(
+        &mut self,
+        layer: usize,
+        site: Site,
+        shape: [usize; 2],
+    ) -> anyhow::Result<Option<LowRank>> {
+        let mut found = Vec::new();
+        for part in &mut self.parts {
+            found.push(part.take(layer, site, shape)?);
+        }
+        if found.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let added = found.into_iter().zip(&self.parts).map(|(found, part)| {
+            found.unwrap_or_else(|| LowRank::zeros(shape, part.rank, part.scale))
+        });
+        Ok(added.reduce(|before, part| before.join(&part)))
+    }
+
+    /// Nothing may be left: it would be ignored in silence.
+    pub fn finish(self) -> anyhow::Result<()> {
+        self.parts.into_iter().try_for_each(Part::finish)
+    }
+}
+
+/// The numbers of one adapter in PEFT's layout.
+#[derive(Debug)]
+struct Part {
+    /// Where it was read, for messages; empty where it is of this process.
+    place: String,
+    rank: usize,
+    /// alpha / rank
+    scale: f32,
+    tensors: BTreeMap<String, ([usize; 2], Vec<f32>)>,
+}
+
+impl Part {
+    /// With what it calls the model that it was made for.
+    fn read(place: String, files: &PeftFiles) -> anyhow::Result<(Option<String>, Self)> {
+        let context = || format!("reading the adapter `{place}`");
         let config: PeftConfig =
-            serde_json::from_slice(&config).context(CONFIG_FILE).with_context(context)?;
+            serde_json::from_slice(&files.config).context(CONFIG_FILE).with_context(context)?;
         ensure!(
             config.peft_type == "LORA",
             "{}: a plain LoRA adapter was wanted, and `{}` was found",
@@ -274,7 +218,7 @@ impl AdapterWeights {
             config.lora_alpha
         );
         let found =
-            SafeTensors::deserialize(&weights).context(WEIGHTS_FILE).with_context(context)?;
+            SafeTensors::deserialize(&files.weights).context(WEIGHTS_FILE).with_context(context)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in found.tensors() {
             let numbers = numbers(&name, &view).with_context(context)?;
@@ -284,28 +228,18 @@ impl AdapterWeights {
                 .map_err(|_| anyhow::anyhow!("{}: its tensor `{name}` is no matrix", context()))?;
             tensors.insert(name, (shape, numbers));
         }
-        Ok(Self {
-            place: source.to_string(),
-            base: config.base_model_name_or_path,
-            rank: config.r,
-            scale: (config.lora_alpha / config.r as f64) as f32,
-            tensors,
-        })
+        let (rank, scale) = (config.r, (config.lora_alpha / config.r as f64) as f32);
+        Ok((config.base_model_name_or_path, Self { place, rank, scale, tensors }))
     }
 
-    /// What is added to a projection of the shape (out, in), if anything is.
-    ///
-    /// # Errors
-    ///
-    /// It is for a projection of another shape.
-    pub fn take(
+    fn take(
         &mut self,
         layer: usize,
         site: Site,
         [n_out, n_in]: [usize; 2],
-    ) -> anyhow::Result<Option<LowRankWeights>> {
-        let mut part = |part: &str, wanted: [usize; 2]| {
-            let name = site.tensor_name(layer, part);
+    ) -> anyhow::Result<Option<LowRank>> {
+        let mut half = |half: &str, wanted: [usize; 2]| {
+            let name = site.tensor_name(layer, half);
             let Some((found, numbers)) = self.tensors.remove(&name) else { return Ok(None) };
             ensure!(
                 found == wanted,
@@ -314,19 +248,18 @@ impl AdapterWeights {
             );
             Ok(Some(numbers))
         };
-        let a = part("lora_A", [self.rank, n_in])?;
-        let b = part("lora_B", [n_out, self.rank])?;
+        let a = half("lora_A", [self.rank, n_in])?;
+        let b = half("lora_B", [n_out, self.rank])?;
         ensure!(
             a.is_some() == b.is_some(),
             "the adapter `{}` has one half of the pair for `{}` of layer {layer} alone",
             self.place,
             site.name()
         );
-        Ok(a.zip(b).map(|(a, b)| LowRankWeights { a, b }))
+        Ok(a.zip(b).map(|(a, b)| LowRank { a, b, rank: self.rank, scale: self.scale }))
     }
 
-    /// Nothing may be left: it would be ignored in silence.
-    pub fn finish(self) -> anyhow::Result<()> {
+    fn finish(self) -> anyhow::Result<()> {
         if let Some(name) = self.tensors.keys().next() {
             bail!(
                 "the adapter `{}` is for another model, which has a place for its tensor `{name}`",
@@ -361,6 +294,8 @@ fn numbers(name: &str, view: &TensorView<'_>) -> anyhow::Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
