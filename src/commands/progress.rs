@@ -13,6 +13,16 @@ use crate::model::Event;
 use crate::pipeline::progress::{Progress, Topic};
 use crate::stage::StageKind;
 
+/// A bar for so many of something, with the time left.
+pub fn bar(n: usize, what: &str, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let template = format!("{{pos}}/{{len}} {what} {{wide_bar}} {{msg}} {{eta}}");
+    let bar = ProgressBar::new(n as u64);
+    ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style))
+}
+
 /// Draws the progress of a pipeline; silent when asked to be.
 pub struct ProgressView {
     bar: ProgressBar,

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::commands::eval::record_tests::local_verifier;
 use crate::commands::output::note;
+use crate::commands::progress::bar;
 use crate::diff::render::render;
 use crate::instance::Instance;
 use crate::instance::dataset::read_dataset;
@@ -116,6 +117,8 @@ impl TestRewardArgs {
         let verifier = runtime.block_on(local_verifier(recipes, path, limits))?;
         let mut by_instance = BTreeMap::new();
         let n = instances.len();
+        let progress = bar(n, "runs of tests with the gold patch", quiet);
+        progress.tick();
         for instance in instances {
             let id = instance.task().instance_id.clone();
             let context = || format!("running the tests of `{id}` with its gold patch");
@@ -125,9 +128,11 @@ impl TestRewardArgs {
             if outcome == TestOutcome::Resolved {
                 by_instance.insert(id, Testable { instance, root, judge });
             } else {
-                note(&format!("`{id}`: its tests cannot tell: {reason}"));
+                progress.suspend(|| note(&format!("`{id}`: its tests cannot tell: {reason}")));
             }
+            progress.inc(1);
         }
+        progress.finish_and_clear();
         let n_telling = by_instance.len();
         ensure!(0 < n_telling, "the tests of none of {n} records tell right from wrong here");
         if !quiet {

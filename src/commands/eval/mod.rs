@@ -18,7 +18,6 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
 use crate::commands::eval::episodes::EpisodesArgs;
@@ -153,13 +152,4 @@ fn end_with(source: &Source, failed: &[Failure]) -> Outcome {
         note(line);
     }
     if failed.is_empty() && source.problems.is_empty() { Outcome::Done } else { Outcome::Missed }
-}
-
-fn progress_bar(n: usize, quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{pos}/{len} instances {wide_bar} {eta}");
-    let bar = ProgressBar::new(n as u64);
-    style.map_or(bar.clone(), |style| bar.with_style(style))
 }

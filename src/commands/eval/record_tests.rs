@@ -10,9 +10,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use crate::commands::eval::prediction::Predictions;
-use crate::commands::eval::progress_bar;
 use crate::commands::eval::source::{Source, failure};
 use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::progress::bar;
 use crate::commands::sandbox::{open_sandbox, sandbox_limits, sandbox_options};
 use crate::commands::settings::Surroundings;
 use crate::config::Flags;
@@ -135,7 +135,7 @@ impl<'a> RecordTests<'a> {
                     left.push(*one);
                 }
             }
-            let bar = progress_bar(open.len(), quiet);
+            let bar = bar(open.len(), "instances", quiet);
             bar.inc((open.len() - left.len()) as u64);
             let work = left.into_iter().map(|one| verify_one(&verifier, source, one));
             let mut results = stream::iter(work).buffer_unordered(args.test_jobs.max(1));

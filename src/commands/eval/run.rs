@@ -17,8 +17,9 @@ use crate::commands::eval::record_tests::RecordTests;
 use crate::commands::eval::source::{RANKING, Source, failure};
 use crate::commands::eval::timed_engine::TimedEngine;
 use crate::commands::eval::verify::end_with_unknown;
-use crate::commands::eval::{EvalArgs, end_with, progress_bar, summary};
+use crate::commands::eval::{EvalArgs, end_with, summary};
 use crate::commands::interrupt::run_until_interrupted;
+use crate::commands::progress::bar;
 use crate::commands::run_folder::candidate_row;
 use crate::commands::settings::{Surroundings, flags_of};
 use crate::commands::work::{SampleArgs, read_templates, settings_of};
@@ -96,7 +97,7 @@ pub fn run(args: &EvalArgs, mut source: Source, quiet: bool) -> anyhow::Result<O
     let engine = engine.as_ref();
     let evaluation =
         Evaluation { source: &source, engine, dir: &dir, settings, stages, true_inputs };
-    let bar = progress_bar(source.instances.len(), quiet);
+    let bar = bar(source.instances.len(), "instances", quiet);
     let failed = run_until_interrupted(evaluation.evaluate_all(args.run.jobs.max(1), &bar))?;
     bar.finish_and_clear();
     let not_run = match &tests {

@@ -8,8 +8,8 @@ use anyhow::bail;
 use clap::Args;
 use rayon::prelude::*;
 
-use crate::commands::eval::progress_bar;
 use crate::commands::output::note;
+use crate::commands::progress::bar;
 use crate::config::folder::Folders;
 use crate::index::IndexOptions;
 use crate::index::cache::CacheOptions;
@@ -161,7 +161,7 @@ impl Source {
     ) -> anyhow::Result<(Vec<T>, Vec<Failure>)> {
         let mut ordered: Vec<&Instance> = self.instances.iter().collect();
         ordered.sort_by_key(|instance| (&instance.task().repo, &instance.task().instance_id));
-        let bar = progress_bar(ordered.len(), quiet);
+        let bar = bar(ordered.len(), "instances", quiet);
         let results: Vec<(&str, anyhow::Result<T>)> = ordered
             .into_par_iter()
             .map(|instance| {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::commands::interrupt::run_until_interrupted;
 use crate::commands::output::note;
-use crate::commands::train::bar;
+use crate::commands::progress::bar;
 use crate::stage::StageKind;
 use crate::train::data::row::EpisodeRow;
 use crate::train::work_log::WorkLog;

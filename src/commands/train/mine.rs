@@ -9,7 +9,7 @@ use clap::Args;
 use crate::commands::Outcome;
 use crate::commands::eval::TableFormat;
 use crate::commands::output::{note, write_json, write_stdout};
-use crate::commands::train::bar;
+use crate::commands::progress::bar;
 use crate::instance::dataset::read_dataset;
 use crate::instance::mined::{Split, TextKind};
 use crate::instance::repository::repository_name;

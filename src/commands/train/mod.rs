@@ -12,7 +12,6 @@ pub mod sample;
 pub mod sft;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Outcome;
 use crate::stage::StageKind;
@@ -49,16 +48,6 @@ pub fn train(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         TrainCommand::Merge(args) => merge::merge(args, quiet),
         TrainCommand::Export(args) => export::export(args),
     }
-}
-
-/// A bar for so many of something.
-fn bar(n: usize, what: &str, quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let template = format!("{{pos}}/{{len}} {what} {{wide_bar}} {{msg}} {{eta}}");
-    let bar = ProgressBar::new(n as u64);
-    ProgressStyle::with_template(&template).map_or(bar.clone(), |style| bar.with_style(style))
 }
 
 pub(crate) fn temperature(text: &str) -> Result<f64, String> {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::commands::Outcome;
 use crate::commands::model::obtain_with_progress;
 use crate::commands::output::{Format, note, write_json, write_stdout};
-use crate::commands::train::bar;
+use crate::commands::progress::bar;
 use crate::commands::train::made::Made;
 use crate::commands::train::rl::args::RlArgs;
 use crate::instance::mined::Split;
