@@ -39,7 +39,12 @@ macro_rules! files {
 pub static QWEN2_5_CODER_0_5B: ShippedAdapter = ShippedAdapter {
     base: "qwen2.5-coder-0.5b",
     files: files!(
-        "qwen2.5-coder-0.5b": "adapter_config.json", "adapter_model.safetensors", "sorft.json",
+        "qwen2.5-coder-0.5b":
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "reinforced/adapter_config.json",
+        "reinforced/adapter_model.safetensors",
+        "sorft.json",
     ),
 };
 
@@ -64,8 +69,9 @@ mod tests {
                         Site::Gate | Site::Up => [4864, 896],
                         Site::Down => [896, 4864],
                     };
+                    // 16 of what was imitated, and 1 of what was reinforced.
                     let found = weights.take(layer, site, shape).unwrap();
-                    assert!(found.is_some(), "{layer} {site:?}");
+                    assert_eq!(found.map(|found| found.rank), Some(17), "{layer} {site:?}");
                 }
             }
             weights.finish().unwrap();
