@@ -238,6 +238,10 @@ mod tests {
         let message = refused(r#"{ "parts": ["third"] }"#);
         let wanted = "`third/adapter_config.json` was wanted, and is not there";
         assert!(message.ends_with(wanted), "{message}");
+        second.layers.push(second.layers[0].clone());
+        write(&mut second, "parts/deeper");
+        let message = refused(r#"{ "parts": ["deeper"] }"#);
+        assert!(message.contains("parts/deeper` is for another model"), "{message}");
     }
 
     /// As a whole, and at each place by itself, so that none of them could be missing or be

@@ -140,14 +140,12 @@ impl AdapterWeights {
     ///
     /// The files cannot be read, or are of another kind of adapter.
     pub fn read(source: &AdapterSource) -> anyhow::Result<Self> {
-        let mut bases = Vec::new();
-        let mut parts = Vec::new();
-        for files in source.files()? {
-            let (base, part) = Part::read(source.to_string(), &files)?;
-            bases.push(base);
-            parts.push(part);
+        let (base, own) = Part::read(source.own_files()?)?;
+        let mut parts = vec![own];
+        for files in source.part_files()? {
+            parts.push(Part::read(files)?.1);
         }
-        Ok(Self { base: bases.swap_remove(0), parts })
+        Ok(Self { base, parts })
     }
 
     /// What is added to a projection of the shape (out, in), if anything is. All additions have
@@ -194,10 +192,11 @@ struct Part {
 
 impl Part {
     /// With what it calls the model that it was made for.
-    fn read(place: String, files: &PeftFiles) -> anyhow::Result<(Option<String>, Self)> {
+    fn read(files: PeftFiles) -> anyhow::Result<(Option<String>, Self)> {
+        let PeftFiles { config, weights, place } = files;
         let context = || format!("reading the adapter `{place}`");
         let config: PeftConfig =
-            serde_json::from_slice(&files.config).context(CONFIG_FILE).with_context(context)?;
+            serde_json::from_slice(&config).context(CONFIG_FILE).with_context(context)?;
         ensure!(
             config.peft_type == "LORA",
             "{}: a plain LoRA adapter was wanted, and `{}` was found",
@@ -218,7 +217,7 @@ impl Part {
             config.lora_alpha
         );
         let found =
-            SafeTensors::deserialize(&files.weights).context(WEIGHTS_FILE).with_context(context)?;
+            SafeTensors::deserialize(&weights).context(WEIGHTS_FILE).with_context(context)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in found.tensors() {
             let numbers = numbers(&name, &view).with_context(context)?;

@@ -29,6 +29,8 @@ struct SorftConfig {
 
 /// The two files of an adapter in PEFT's layout.
 pub(super) struct PeftFiles {
+    /// Where they are, for messages.
+    pub(super) place: String,
     pub(super) config: Cow<'static, [u8]>,
     pub(super) weights: Cow<'static, [u8]>,
 }
@@ -60,12 +62,13 @@ impl From<&Path> for AdapterSource {
 impl AdapterSource {
     /// Eight digits that tell an adapter from others, by its files.
     pub fn fingerprint(&self) -> anyhow::Result<String> {
-        let [own, parts @ ..] = &self.files()?[..] else { unreachable!("its own files are there") };
-        let sorft = self.file(SORFT_FILE)?;
-        let own = [&own.config, &own.weights].into_iter().chain(&sorft);
-        let parts = parts.iter().flat_map(|part| [&part.config, &part.weights]);
+        let own = self.own_files()?;
+        let parts = self.part_files()?;
+        let mut bytes = vec![own.config, own.weights];
+        bytes.extend(self.file(SORFT_FILE)?);
+        bytes.extend(parts.into_iter().flat_map(|part| [part.config, part.weights]));
         let mut hash = Sha256::new();
-        own.chain(parts).for_each(|bytes| hash.update(bytes));
+        bytes.iter().for_each(|bytes| hash.update(bytes));
         let digest = hash.finalize();
         Ok(digest[..4].iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -79,19 +82,23 @@ impl AdapterSource {
         Ok(self.config()?.stages)
     }
 
-    /// The files of the adapter itself, and of its parts.
-    pub(super) fn files(&self) -> anyhow::Result<Vec<PeftFiles>> {
-        let mut files = vec![self.peft_files("")?];
-        for part in self.config()?.parts {
+    /// The files of the adapter itself.
+    pub(super) fn own_files(&self) -> anyhow::Result<PeftFiles> {
+        self.peft_files(None)
+    }
+
+    /// The files of its parts.
+    pub(super) fn part_files(&self) -> anyhow::Result<Vec<PeftFiles>> {
+        let read = |part: String| {
             // What an adapter names stays within its folder.
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             ensure!(
-                !part.is_empty()
-                    && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)),
+                !part.is_empty() && part.chars().all(is_plain),
                 "`{SORFT_FILE}` of the adapter `{self}`: a part is a folder beside it, of a name of letters, digits, `-` and `_`; found {part:?}"
             );
-            files.push(self.peft_files(&format!("{part}/"))?);
-        }
-        Ok(files)
+            self.peft_files(Some(&part))
+        };
+        self.config()?.parts.into_iter().map(read).collect()
     }
 
     fn config(&self) -> anyhow::Result<SorftConfig> {
@@ -101,15 +108,16 @@ impl AdapterSource {
         })
     }
 
-    fn peft_files(&self, within: &str) -> anyhow::Result<PeftFiles> {
+    fn peft_files(&self, part: Option<&str>) -> anyhow::Result<PeftFiles> {
+        let place = part.map_or_else(|| self.to_string(), |part| format!("{self}/{part}"));
         let read = |name: &str| {
-            let path = format!("{within}{name}");
+            let path = part.map_or_else(|| name.to_owned(), |part| format!("{part}/{name}"));
             self.file(&path)?.with_context(|| {
-                let hint = if within.is_empty() { self.hint() } else { String::new() };
+                let hint = part.map_or_else(|| self.hint(), |_| String::new());
                 format!("reading the adapter `{self}`: `{path}` was wanted, and is not there{hint}")
             })
         };
-        Ok(PeftFiles { config: read(CONFIG_FILE)?, weights: read(WEIGHTS_FILE)? })
+        Ok(PeftFiles { config: read(CONFIG_FILE)?, weights: read(WEIGHTS_FILE)?, place })
     }
 
     /// One of its files, if it is there.
